@@ -1,0 +1,1 @@
+"""The detection task: models, losses, metrics and data of box detectors."""

@@ -1,0 +1,168 @@
+"""The charts of an evaluation as matplotlib figures; no global state, no files. The sheet of images is in `report.py`."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from detection.confusion import ThresholdCurves
+from detection.metrics import AREA_RANGES, IOU_50, SIZES, CocoMetric, CocoResult
+from vision.record import Dataset
+
+INK, MUTED, GRID = "#1f2430", "#6b7280", "#e5e7eb"
+PALETTE = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f", "#92400e", "#475569")
+NAMED_CURVES = len(PALETTE)
+"""More classes than this are drawn as thin grey lines, and only the outer ones are named."""
+TABLE_ROWS = 30
+"""At most so many classes in a table or matrix: those with the most objects."""
+SIZE_NAMES = {
+    "all": "all sizes",
+    "small": "small\n< 32² px",
+    "medium": "medium\n32²–96² px",
+    "large": "large\n> 96² px",
+}
+
+
+def draw_pr_curves(metric: CocoMetric, thresholds: ThresholdCurves) -> Figure:
+    """Draw precision over recall per class and their mean, and beside it what each score threshold gives."""
+    figure = Figure(figsize=(13, 5.6), layout="constrained", facecolor="white")
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    _draw_precision_over_recall(left, metric)
+    _draw_thresholds(right, thresholds)
+    return figure
+
+
+def draw_ap_by_size(dataset: Dataset, result: CocoResult) -> Figure:
+    """Draw AP per class and object size as a shaded table, with the number of objects behind each value."""
+    labels = most_frequent(dataset, TABLE_ROWS)
+    average = [[result.average_precision(size=size) for size in SIZES]]
+    values = np.array(average + [[result.average_precision(label, size) for size in SIZES] for label in labels])
+    counts = count_by_size(dataset)
+    support = np.concatenate([counts.sum(axis=0, keepdims=True), counts[labels]])
+    names = ["mean of classes", *(dataset.classes[label] for label in labels)]
+    figure = Figure(figsize=(8.4, 1.9 + 0.62 * len(names)), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    shading = axes.imshow(np.ma.masked_less(values, 0), cmap="RdYlGn", vmin=0, vmax=1, aspect="auto", alpha=0.75)
+    _tidy(axes, "Average precision by object size" + _left_out(dataset, labels), "", "")
+    axes.grid(visible=False)
+    axes.set_xticks(range(len(SIZES)), [SIZE_NAMES[size] for size in SIZES])
+    axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    axes.axhline(0.5, color="white", linewidth=5)
+    for (row, column), value in np.ndenumerate(values):
+        text = f"{value:.3f}" if value >= 0 else "–"
+        axes.text(column, row - 0.1, text, ha="center", va="center", color=INK, fontsize=12, fontweight="bold")
+        objects = f"{support[row, column]:,} object" + ("" if support[row, column] == 1 else "s")
+        axes.text(column, row + 0.26, objects, ha="center", va="center", color=INK, fontsize=8)
+    bar = figure.colorbar(shading, ax=axes, shrink=0.9, pad=0.02)
+    bar.set_label("AP, mean over IoU 0.50–0.95", color=MUTED)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def draw_confusion(matrix: np.ndarray, dataset: Dataset, score_threshold: float) -> Figure:
+    """Draw a confusion matrix, shaded by the share of each true class; `matrix` as `confusion_matrix` gives it."""
+    labels = most_frequent(dataset, TABLE_ROWS)
+    chosen = [*labels, len(dataset.classes)]
+    counts = matrix[np.ix_(chosen, chosen)]
+    share = counts / np.maximum(matrix[chosen].sum(axis=1, keepdims=True), 1)
+    names = [_short(dataset.classes[label]) for label in labels]
+    side = max(5.6, 2.6 + 0.62 * len(chosen))
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    shading = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    title = f"Confusion at IoU ≥ 0.5, score ≥ {score_threshold:.2f} (best F1)" + _left_out(dataset, labels)
+    _tidy(axes, title, "detected as", "ground truth")
+    axes.grid(visible=False)
+    axes.set_xticks(range(len(chosen)), [*names, "background\n(missed)"], rotation=35, ha="right")
+    axes.set_yticks(range(len(chosen)), [*names, "background\n(false alarm)"])
+    for edge in (len(labels) - 0.5,):
+        axes.axhline(edge, color=MUTED, linewidth=1)
+        axes.axvline(edge, color=MUTED, linewidth=1)
+    _write_counts(axes, counts, share)
+    bar = figure.colorbar(shading, ax=axes, shrink=0.8, pad=0.02)
+    bar.set_label("share of the row", color=MUTED)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def count_by_size(dataset: Dataset) -> np.ndarray:
+    """Count objects per class and COCO size, (K, 4) int64 in the order of `SIZES`; crowds are left out."""
+    counts = np.zeros((len(dataset.classes), len(SIZES)), np.int64)
+    for record in dataset.records:
+        for column, size in enumerate(SIZES):
+            low, high = AREA_RANGES[size]
+            counted = ~record.iscrowd & (record.area >= low) & (record.area <= high)
+            np.add.at(counts[:, column], record.labels[counted], 1)
+    return counts
+
+
+def most_frequent(dataset: Dataset, limit: int) -> list[int]:
+    """Return the labels with the most objects, at most `limit`, in label order."""
+    totals = count_by_size(dataset)[:, 0]
+    return sorted(np.argsort(-totals, kind="stable")[:limit].tolist())
+
+
+def _draw_precision_over_recall(axes: Axes, metric: CocoMetric) -> None:
+    curves, result = metric.precision_recall(), metric.result()
+    _tidy(axes, "Precision over recall at IoU 0.5", "recall", "precision")
+    if not curves.labels:
+        axes.text(0.5, 0.5, "no ground truth in this split", ha="center", color=MUTED)
+        return
+    average = [result.average_precision(label, iou=IOU_50) for label in curves.labels]
+    has_few = len(curves.labels) <= NAMED_CURVES
+    named = set(range(len(average))) if has_few else set(np.argsort(average)[[0, 1, 2, -3, -2, -1]].tolist())
+    palette = iter(PALETTE)
+    for index, (label, precision) in enumerate(zip(curves.labels, curves.precision, strict=True)):
+        style: dict[str, Any] = {"color": GRID, "linewidth": 0.8, "zorder": 1}
+        if index in named:
+            name = _short(metric.dataset.classes[label])
+            style = {"color": next(palette), "linewidth": 1.8, "label": f"{name}  AP50 {average[index]:.3f}"}
+        axes.plot(curves.recall, precision, **style)
+    mean_name = f"mean of {len(average)} classes  mAP50 {np.mean(average):.3f}"
+    axes.plot(curves.recall, curves.precision.mean(axis=0), color=INK, linewidth=3, label=mean_name, zorder=3)
+    axes.legend(loc="lower left", frameon=True, framealpha=0.9, edgecolor=GRID, fontsize=9)
+
+
+def _draw_thresholds(axes: Axes, curves: ThresholdCurves) -> None:
+    _tidy(axes, "What a score threshold gives, all classes, IoU 0.5", "score threshold", "")
+    axes.plot(curves.thresholds, curves.precision, color=PALETTE[0], linewidth=1.8, label="precision")
+    axes.plot(curves.thresholds, curves.recall, color=PALETTE[1], linewidth=1.8, label="recall")
+    axes.plot(curves.thresholds, curves.f1, color=INK, linewidth=3, label="F1")
+    axes.axvline(curves.best, color=MUTED, linestyle="--", linewidth=1, zorder=1)
+    best_name = f"best threshold {curves.best:.2f}: F1 {curves.f1.max():.3f}"
+    axes.plot([curves.best], [curves.f1.max()], "o", color=INK, markersize=8, label=best_name)
+    axes.legend(loc="lower center", frameon=True, framealpha=0.9, edgecolor=GRID, fontsize=9)
+
+
+def _tidy(axes: Axes, title: str, x_name: str, y_name: str) -> None:
+    axes.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
+    axes.set_xlabel(x_name, color=MUTED)
+    axes.set_ylabel(y_name, color=MUTED)
+    axes.set_xlim(0, 1.01)
+    axes.set_ylim(0, 1.03)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
+    last = len(counts) - 1
+    for (row, column), count in np.ndenumerate(counts):
+        if count == 0:
+            continue
+        # False alarms have no true class, so a share of their row would say nothing about a class.
+        text = f"{count:,}" if row == last else f"{count:,}\n{share[row, column]:.0%}"
+        colour = "white" if share[row, column] > 0.55 else INK
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+
+
+def _left_out(dataset: Dataset, labels: list[int]) -> str:
+    hidden = len(dataset.classes) - len(labels)
+    return f"\n(the {len(labels)} most frequent classes; {hidden} more are not shown)" if hidden else ""
+
+
+def _short(name: str, limit: int = 18) -> str:
+    return name if len(name) <= limit else name[: limit - 1] + "…"

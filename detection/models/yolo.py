@@ -1,0 +1,177 @@
+"""Our own `yolo`: anchor-free, one score per class, made to learn fast from scratch on small data.
+
+CSP trunk and path aggregation as in YOLOX, a decoupled head that regresses the distances to the four sides directly,
+task-aligned assignment. Shape letters: B images, A anchor points of all levels, K classes.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, softplus
+
+from detection.assign import GroundTruths, assign_task_aligned, pad_targets
+from detection.box_losses import ciou
+from detection.models.yolo_layers import (
+    ConvBnAct,
+    CspDarknet,
+    PathAggregation,
+    anchor_points,
+    build_conv,
+    flatten_levels,
+)
+from detection.nms import select_detections
+from detection.settings import DetectionSettings, YoloModel
+from engine.distributed import mean_over_ranks
+from engine.weights import load_into, load_state
+from foundation.errors import ConfigError
+
+PRIOR_PROBABILITY = 1e-2
+INITIAL_DISTANCE = 1.5
+"""Untrained boxes reach so many strides (as softplus' input) to each side: 3.4 strides wide, a middling object."""
+CLS_WEIGHT = 1.0
+BOX_WEIGHT = 2.5
+L1_WEIGHT = 0.25
+MAX_L1_STRIDES = 16.0
+"""Sides further away than this share of the loss do not pull harder; keeps one huge box from ruling a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Channels of the stem and the stages of strides 4 to 32, bottlenecks per stage, channels of the head."""
+
+    widths: tuple[int, int, int, int, int]
+    depths: tuple[int, int, int, int]
+    head: int
+    depthwise_head: bool = False
+
+    @property
+    def neck_depth(self) -> int:
+        return self.depths[0]
+
+
+SIZES = {
+    "pico": Size((8, 16, 32, 64, 96), (1, 1, 1, 1), head=32, depthwise_head=True),
+    "nano": Size((12, 24, 48, 96, 128), (1, 1, 1, 1), head=48),
+    "tiny": Size((16, 32, 64, 128, 192), (1, 2, 2, 1), head=64),
+    "s": Size((24, 48, 96, 192, 288), (1, 2, 2, 1), head=96),
+    "m": Size((40, 80, 160, 320, 480), (2, 4, 4, 2), head=128),
+    "l": Size((64, 128, 256, 512, 768), (3, 6, 6, 3), head=192),
+}
+
+
+class YoloHead(nn.Module):
+    """Decoupled head: at each level one branch for classes and one for the distances to the four sides."""
+
+    def __init__(self, in_channels: tuple[int, int, int], hidden: int, num_classes: int, *, depthwise: bool) -> None:
+        super().__init__()
+
+        def branches() -> nn.ModuleList:
+            return nn.ModuleList(
+                nn.Sequential(
+                    build_conv(channels, hidden, 3, depthwise=depthwise),
+                    build_conv(hidden, hidden, 3, depthwise=depthwise),
+                )
+                for channels in in_channels
+            )
+
+        self.cls_convs = branches()
+        self.box_convs = branches()
+        self.cls_preds = nn.ModuleList(nn.Conv2d(hidden, num_classes, 1) for _ in in_channels)
+        self.box_preds = nn.ModuleList(nn.Conv2d(hidden, 4, 1) for _ in in_channels)
+        for cls_pred, box_pred in zip(self.cls_preds, self.box_preds, strict=True):
+            nn.init.constant_(cls_pred.bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
+            nn.init.constant_(box_pred.bias, INITIAL_DISTANCE)
+
+    def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
+        """Return (B, 4 + K, H, W) per level: raw left, top, right, bottom, then class logits."""
+        return [
+            torch.cat((box_pred(box_convs(x)), cls_pred(cls_convs(x))), dim=1)
+            for x, box_convs, box_pred, cls_convs, cls_pred in zip(
+                features, self.box_convs, self.box_preds, self.cls_convs, self.cls_preds, strict=True
+            )
+        ]
+
+
+class YoloDetector(nn.Module):
+    """The detector of the detection task: RGB in [0, 1] in, losses or detections out."""
+
+    normalises_over_ranks = True
+
+    def __init__(self, size: Size, num_classes: int, settings: DetectionSettings) -> None:
+        super().__init__()
+        channels = size.widths[2:]
+        trunk = CspDarknet(size.widths, size.depths, ConvBnAct(3, size.widths[0], 3, 2), depthwise=False)
+        self.backbone = PathAggregation(trunk, channels, size.neck_depth, depthwise=False)
+        self.head = YoloHead(channels, size.head, num_classes, depthwise=size.depthwise_head)
+        self.settings = settings
+
+    def forward(
+        self, images: Tensor, targets: list[dict[str, Tensor]] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Return losses in train mode, detections in eval mode.
+
+        Args:
+            images: (B, 3, H, W) float RGB in [0, 1]; H and W multiples of 32.
+            targets: per image `boxes` (N, 4) xyxy pixels and `labels` (N,); needed in train mode.
+        """
+        maps = self.head(self.backbone(images))
+        with torch.autocast(images.device.type, enabled=False):
+            raw_BAC = flatten_levels(maps)
+            cells_A2, strides_A1 = anchor_points([level.shape for level in maps], images.device)
+            centers_A2 = (cells_A2 + 0.5) * strides_A1
+            distances_BA4, logits_BAK = softplus(raw_BAC[..., :4]), raw_BAC[..., 4:]
+            boxes_BA4 = torch.cat(
+                (centers_A2 - distances_BA4[..., :2] * strides_A1, centers_A2 + distances_BA4[..., 2:] * strides_A1),
+                dim=2,
+            )
+            if self.training:
+                truths = pad_targets(targets or [], images.device)
+                return yolo_losses(logits_BAK, boxes_BA4, centers_A2, strides_A1, truths)
+            return select_detections(
+                boxes_BA4,
+                logits_BAK.sigmoid(),
+                score_threshold=self.settings.score_threshold,
+                nms_threshold=self.settings.nms_threshold,
+                max_detections=self.settings.max_detections,
+            )
+
+
+def yolo_losses(
+    logits_BAK: Tensor, boxes_BA4: Tensor, centers_A2: Tensor, strides_A1: Tensor, truths: GroundTruths
+) -> dict[str, Tensor]:
+    """Assign by task alignment and sum the losses, divided by the sum of the target scores averaged over ranks.
+
+    Class: BCE over all points against the alignment as a soft label. Box: 1 - CIoU, and L1 on the sides in strides
+    (softened and capped), both weighted by that soft label.
+
+    Args:
+        logits_BAK: (B, A, K) float32; `boxes_BA4` (B, A, 4) xyxy pixels.
+        centers_A2: (A, 2) pixels; `strides_A1` (A, 1).
+    """
+    assignment = assign_task_aligned(logits_BAK.detach(), boxes_BA4.detach(), centers_A2, truths)
+    total = mean_over_ranks(assignment.quality_BA.sum()).clamp(min=1)
+    image_index, anchor_index = assignment.is_positive_BA.nonzero(as_tuple=True)
+    gt_index = assignment.gt_index_BA[image_index, anchor_index]
+    quality = assignment.quality_BA[image_index, anchor_index]
+    gt_boxes, boxes = truths.boxes_BG4[image_index, gt_index], boxes_BA4[image_index, anchor_index]
+    wanted_BAK = torch.zeros_like(logits_BAK)
+    wanted_BAK[image_index, anchor_index, truths.labels_BG[image_index, gt_index]] = quality
+    l1 = l1_loss(boxes, gt_boxes, reduction="none").mean(dim=1) / strides_A1[anchor_index, 0]
+    return {
+        "loss_cls": CLS_WEIGHT * binary_cross_entropy_with_logits(logits_BAK, wanted_BAK, reduction="sum") / total,
+        "loss_box": BOX_WEIGHT * ((1 - ciou(boxes, gt_boxes)) * quality).sum() / total,
+        "loss_l1": L1_WEIGHT * (l1.clamp(max=MAX_L1_STRIDES) * quality).sum() / total,
+    }
+
+
+def build(settings: DetectionSettings, num_classes: int) -> YoloDetector:
+    """Make the detector and load its weights, if any; a head for other classes is made anew, and that is logged."""
+    model = settings.model
+    if not isinstance(model, YoloModel):
+        raise ConfigError(f"yolo cannot be built from the settings of {model.name!r}; set `model.name: yolo`.")
+    detector = YoloDetector(SIZES[model.size], num_classes, settings)
+    if model.weights is not None:
+        load_into(detector, load_state(model.weights), what=f"yolo {model.size}", allow_head_mismatch=True)
+    return detector

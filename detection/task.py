@@ -1,0 +1,188 @@
+"""Detection as the loop sees it: joins data, model, losses and metric. Implements `engine.task.Task`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+
+from detection.data import DetectionBatch, DetectionDataset, DetectionSample, collate
+from detection.detections import Detections
+from detection.metrics import CocoMetric
+from detection.models import build_model
+from detection.settings import DetectionSettings
+from engine.distributed import bare
+from engine.sampling import derive_seed
+from engine.task import TaskSpec
+from foundation.errors import ConfigError, DataError
+from vision.augment.letterbox import PAD_VALUE, LetterboxInfo
+from vision.formats import known_splits, read_dataset
+from vision.record import Dataset
+from vision.settings import DataSettings
+
+SIZE_STEP = 32
+"""Multi-scale sizes are multiples of the coarsest stride that all our pyramids share."""
+MULTI_SCALE_STREAM = 0x512E
+"""Keeps the draw of sizes apart from every other use of the seed."""
+
+
+class DetectionTask:
+    """One detection problem, ready to be trained, evaluated or used for prediction.
+
+    Args:
+        spec: settings and data as plain values; `data` may be empty when the task only predicts.
+        classes: fixes names and order of the classes, as a bundle does; None = those of the training data.
+    """
+
+    def __init__(self, spec: TaskSpec, classes: tuple[str, ...] | None = None) -> None:
+        self.spec = spec
+        self.settings = DetectionSettings.model_validate(spec.settings)
+        self.data: DataSettings | None = TypeAdapter(DataSettings).validate_python(spec.data) if spec.data else None
+        self._datasets: dict[str, Dataset] = {}
+        if classes is not None:
+            self.classes = tuple(classes)
+
+    @classmethod
+    def from_bundle(
+        cls, settings: dict[str, Any], classes: Sequence[str], data: dict[str, Any] | None = None
+    ) -> "DetectionTask":
+        """Build the task that a bundle's manifest describes; `data` only to evaluate it."""
+        return cls(TaskSpec("detection", settings, data or {}), tuple(classes))
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        data = self._need_data()
+        splits = known_splits(data)
+        if not splits:
+            raise DataError(f"the {data.format} data set has no split to learn its classes from; check its root.")
+        first = "train" if "train" in splits else splits[0]
+        self._datasets[first] = read_dataset(data, first)
+        return self._datasets[first].classes
+
+    def dataset(self, split: str) -> Dataset:
+        """Read a split, once.
+
+        Raises:
+            DataError: if it is faulty, or its classes are not those of the model.
+        """
+        classes = self.classes
+        if split not in self._datasets:
+            self._datasets[split] = with_classes(read_dataset(self._need_data(), split), classes, split)
+        return self._datasets[split]
+
+    def build_model(self) -> nn.Module:
+        """Build the network, on the CPU."""
+        return build_model(self.settings, len(self.classes))
+
+    def build_dataset(self, split: str, train: bool) -> DetectionDataset:
+        """Build the map-style data set of a split; augmented when `train`."""
+        return DetectionDataset(
+            self.dataset(split), self.settings, train=train, seed=self.spec.seed, epochs=self.spec.epochs
+        )
+
+    def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
+        """Stack samples into a batch."""
+        return collate(samples)
+
+    def losses(self, model: nn.Module, batch: DetectionBatch) -> dict[str, Tensor]:
+        """Run the model in training mode; return its loss terms times this micro-batch's part of the step."""
+        images, targets = _to_unit_range(batch.images), batch.targets
+        if self.settings.multi_scale is not None:
+            size = step_size(self.settings, self.spec.seed, batch.step_key)
+            images, targets = resize_batch(images, targets, size)
+        scale = batch.step_share if bare(model).normalises_over_ranks else batch.share
+        return {name: value * scale for name, value in model(images, targets).items()}
+
+    def predict(self, model: nn.Module, batch: DetectionBatch) -> list[Detections]:
+        """Detect in the original images' pixels; the model must be in eval mode."""
+        with torch.no_grad():
+            outputs = model(_to_unit_range(batch.images), None)
+        return [
+            _to_detections(output, sample_id, info)
+            for output, sample_id, info in zip(outputs, batch.sample_ids, batch.infos, strict=True)
+        ]
+
+    def build_metric(self, split: str) -> CocoMetric:
+        """Build COCO's average precision over a split."""
+        return CocoMetric(self.dataset(split))
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Say how an image file becomes the model's input."""
+        return {
+            "color": "RGB",
+            "dtype": "float32",
+            "image_size": list(self.settings.image_size),
+            "layout": "NCHW",
+            "pad_value": PAD_VALUE,
+            "resize": "letterbox",
+            "scale": 1 / 255,
+        }
+
+    def _need_data(self) -> DataSettings:
+        if self.data is None:
+            raise ConfigError("this detection task was built without data and can only predict; give it `data`.")
+        return self.data
+
+
+def with_classes(dataset: Dataset, classes: tuple[str, ...], split: str) -> Dataset:
+    """Number the labels of a data set by `classes`, by name; they may hold more classes than the data set.
+
+    Raises:
+        DataError: if the data set has a class that is not among `classes`.
+    """
+    if dataset.classes == classes:
+        return dataset
+    unknown = [name for name in dataset.classes if name not in classes]
+    if unknown:
+        raise DataError(
+            f"split {split!r} holds the classes {', '.join(unknown)}, which the model does not know (it knows "
+            f"{', '.join(classes)}). Give `classes` in the data settings, or another split."
+        )
+    new_label = np.array([classes.index(name) for name in dataset.classes], np.int64)
+    records = tuple(replace(record, labels=new_label[record.labels]) for record in dataset.records)
+    return replace(dataset, classes=classes, records=records)
+
+
+def step_size(settings: DetectionSettings, seed: int, step_key: int) -> tuple[int, int]:
+    """Draw the (height, width) of one optimizer step: a function of (seed, step), so equal on all ranks."""
+    low, high = settings.multi_scale or (1.0, 1.0)
+    factor = np.random.default_rng(derive_seed(seed, step_key, MULTI_SCALE_STREAM)).uniform(low, high)
+    height, width = (max(SIZE_STEP, round(side * factor / SIZE_STEP) * SIZE_STEP) for side in settings.image_size)
+    return height, width
+
+
+def resize_batch(
+    images: Tensor, targets: list[dict[str, Tensor]], size: tuple[int, int]
+) -> tuple[Tensor, list[dict[str, Tensor]]]:
+    """Resize images (B, 3, H, W) float to `size` (height, width), and the targets' xyxy boxes with them."""
+    height, width = images.shape[-2:]
+    if (height, width) == size:
+        return images, targets
+    ratio_y, ratio_x = size[0] / height, size[1] / width
+    resized = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+    factors = torch.tensor([ratio_x, ratio_y, ratio_x, ratio_y], device=images.device)
+    return resized, [{**target, "boxes": target["boxes"] * factors} for target in targets]
+
+
+def _to_unit_range(images: Tensor) -> Tensor:
+    """Turn uint8 images into [0, 1] in the dtype that the forward pass computes in."""
+    device = images.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+    return images.to(dtype) / 255
+
+
+def _to_detections(output: dict[str, Tensor], sample_id: int, info: LetterboxInfo) -> Detections:
+    scores = output["scores"].float().cpu().numpy()
+    order = np.argsort(-scores, kind="stable")
+    return Detections(
+        sample_id=sample_id,
+        boxes=info.to_original(output["boxes"].float().cpu().numpy()[order]),
+        scores=scores[order],
+        labels=output["labels"].cpu().numpy()[order].astype(np.int64),
+    )

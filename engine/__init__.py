@@ -1,0 +1,1 @@
+"""Training without vision: the loop, its runtimes, optimizers, schedules, checkpoints, bundles, catalog."""

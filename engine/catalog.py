@@ -1,0 +1,53 @@
+"""Which tasks exist, as strings: `orchestrator` and `deploy` reach a task by name, and nothing is imported early."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from foundation.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """Where to find the parts of one task, each as `module:attribute`."""
+
+    settings: str
+    """The pydantic class of the task's own keys in a `train` stage (no torch behind it)."""
+    task: str
+    """Callable(TaskSpec) -> engine.task.Task; has a classmethod `from_bundle(settings, classes, data)`."""
+    predictor: str
+    """Callable(bundle folder, device) -> deploy.predictor.Predictor protocol."""
+    report: str
+    """Callable that draws the pictures of one evaluation."""
+    zoo: str
+    """Callable() -> list of dicts, one per model the task offers."""
+    main_metric: str
+
+
+TASKS: dict[str, TaskEntry] = {
+    "detection": TaskEntry(
+        settings="detection.settings:DetectionSettings",
+        task="detection.task:DetectionTask",
+        predictor="detection.predictor:build_predictor",
+        report="detection.report:draw_report",
+        zoo="detection.zoo:list_models",
+        main_metric="map",
+    ),
+}
+
+
+def entry(task: str) -> TaskEntry:
+    """Return the entry of `task`.
+
+    Raises:
+        ConfigError: if there is no such task.
+    """
+    if task not in TASKS:
+        raise ConfigError(f"unknown task {task!r}; known: {', '.join(sorted(TASKS))}")
+    return TASKS[task]
+
+
+def load(reference: str) -> Any:
+    """Import what `module:attribute` names."""
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)

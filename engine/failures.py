@@ -1,0 +1,63 @@
+"""Which failures are worth another attempt, and the note that one attempt leaves for the next."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine.job import FAILURE_FILE
+from foundation.errors import NonFiniteLossError, OrchestratorError, RunFailed, UserError
+
+MAX_NON_FINITE = 2
+"""A loss that is NaN this often was no fluke of the hardware."""
+
+
+@dataclass(frozen=True)
+class FailureNote:
+    """Why an attempt ended."""
+
+    kind: str
+    """Name of the exception's class."""
+    message: str
+    is_final: bool
+    """Another attempt would end the same way."""
+    count: int = 1
+    """How many attempts in a row ended with this kind."""
+
+
+def note_failure(folder: Path, error: BaseException) -> FailureNote:
+    """Write a note on `error` into the stage's folder, unless a final one lies there, and return what lies there."""
+    previous = read_failure(folder)
+    if previous is not None and previous.is_final:
+        return previous
+    kind = type(error).__name__
+    count = previous.count + 1 if previous is not None and previous.kind == kind else 1
+    message = str(error) if isinstance(error, OrchestratorError) else f"{kind}: {error}"
+    note = FailureNote(kind, message, _is_final(error, count), count)
+    if note.is_final or isinstance(error, OrchestratorError):
+        temporary = folder / f".{FAILURE_FILE}.{id(error)}"
+        temporary.write_text(json.dumps(asdict(note)))
+        temporary.replace(folder / FAILURE_FILE)
+    return note
+
+
+def read_failure(folder: Path) -> FailureNote | None:
+    """The note in the folder, if there is one."""
+    path = folder / FAILURE_FILE
+    return FailureNote(**json.loads(path.read_text())) if path.exists() else None
+
+
+def error_from_note(note: FailureNote) -> OrchestratorError:
+    """The error that a note tells of, to be raised where the user sees it."""
+    if note.kind == NonFiniteLossError.__name__:
+        return NonFiniteLossError(note.message)
+    user_errors: dict[str, type[OrchestratorError]] = {cls.__name__: cls for cls in UserError.__subclasses__()}
+    return user_errors.get(note.kind, RunFailed)(note.message)
+
+
+def _is_final(error: BaseException, count: int) -> bool:
+    """Lost peers, devices and files (RuntimeError, OSError) may come back; wrong data and bugs will not."""
+    if isinstance(error, NonFiniteLossError):
+        return count >= MAX_NON_FINITE
+    if isinstance(error, OrchestratorError):
+        return error.exit_code != 5
+    return not isinstance(error, RuntimeError | OSError | MemoryError)

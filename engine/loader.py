@@ -1,0 +1,65 @@
+"""DataLoaders over our own sampling plan: the order lives in the plan, never in the loader."""
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from engine.sampling import MicroBatch, SamplingPlan
+from engine.task import SampleKey, Task, TaskDataset
+
+
+class PlanSampler(Sampler[list[SampleKey]]):
+    """Batch sampler that follows a plan from any position; `set_position` before each epoch."""
+
+    def __init__(self, plan: SamplingPlan, rank: int) -> None:
+        self.plan = plan
+        self.rank = rank
+        self.epoch = 0
+        self.first_step = 0
+
+    def set_position(self, epoch: int, first_step: int) -> None:
+        """Start the next iteration at this step of this epoch."""
+        self.epoch, self.first_step = epoch, first_step
+
+    def micro_batches(self) -> Iterator[MicroBatch]:
+        """The micro-batches that the next iteration will load, in its order."""
+        return self.plan.micro_batches(self.epoch, self.rank, self.first_step)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        for micro in self.micro_batches():
+            yield list(micro.keys)
+
+    def __len__(self) -> int:
+        return (self.plan.steps_per_epoch - self.first_step) * self.plan.num_micro
+
+
+class FixedSampler(Sampler[list[SampleKey]]):
+    """Batch sampler over a given list of batches."""
+
+    def __init__(self, batches: Sequence[list[SampleKey]]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def build_loader(
+    task: Task, dataset: TaskDataset, sampler: Sampler[list[SampleKey]], num_workers: int, device: torch.device
+) -> DataLoader:
+    """Build a loader; its processes live as long as it does, and no randomness comes from it."""
+    if num_workers == 0:
+        return DataLoader(dataset, batch_sampler=sampler, collate_fn=task.collate)  # type: ignore[arg-type]
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]
+        batch_sampler=sampler,
+        collate_fn=task.collate,
+        num_workers=num_workers,
+        persistent_workers=True,
+        pin_memory=device.type == "cuda",
+        multiprocessing_context=multiprocessing.get_context("fork" if device.type == "cpu" else "forkserver"),
+    )

@@ -1,0 +1,245 @@
+"""The one training loop. Knows no task and no Ray: it follows a plan, evaluates, checkpoints, keeps a journal."""
+
+import time
+from typing import Any
+
+import torch.distributed as dist
+
+from engine import catalog
+from engine.bundle import Manifest, save_bundle
+from engine.checkpoint import CheckpointStore, Position, load_checkpoint
+from engine.distributed import broadcast_object, is_distributed
+from engine.evaluation import evaluate
+from engine.job import STOP_FILE, TrainJob
+from engine.journal import Journal, next_attempt
+from engine.ledger import Ledger
+from engine.loader import PlanSampler, build_loader
+from engine.meter import CostAccount, StepMeter
+from engine.sampling import SamplingPlan
+from engine.state import StepSeeds, TrainState, build_state
+from engine.step import finish_step, forward_backward
+from engine.task import Runtime, Task
+from foundation.errors import Interrupted
+
+
+class _Run:
+    """One call of `train`: what the functions below share."""
+
+    def __init__(self, job: TrainJob, runtime: Runtime) -> None:
+        self.job, self.runtime = job, runtime
+        self.is_main = runtime.rank == 0
+        self.store = CheckpointStore(job.folder / "checkpoints", job.checkpoint.num_to_keep)
+        self.task: Task = catalog.load(catalog.entry(job.spec.task).task)(job.spec)
+        self.dataset = self.task.build_dataset(job.train_split, train=True)
+        self.plan = SamplingPlan(
+            num_samples=len(self.dataset),
+            batch_size=job.loop.batch_size,
+            world_size=runtime.world_size,
+            micro_batch=job.loop.micro_batch,
+            seed=job.spec.seed,
+        )
+        self.sampler = PlanSampler(self.plan, runtime.rank)
+        self.loader = build_loader(self.task, self.dataset, self.sampler, job.loop.num_loader_workers, runtime.device)
+        self.seeds = StepSeeds(job.spec.seed, runtime.rank)
+        self.state: TrainState = build_state(job, self.task, self.plan, runtime)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        attempt = broadcast_object(next_attempt(job.folder) if self.is_main else None)
+        self.journal = Journal(job.folder, self.is_main, attempt)
+        self.ledger = Ledger(job.folder, runtime.rank, attempt) if job.loop.ledger else None
+        self.meter = StepMeter(self.journal, job.loop, runtime, job.folder / STOP_FILE)
+
+    def close(self) -> None:
+        """Close the files."""
+        self.journal.close()
+        if self.ledger is not None:
+            self.ledger.close()
+
+
+def train(job: TrainJob, runtime: Runtime) -> dict[str, Any]:
+    """Train to the end, or continue to the end from the newest good checkpoint in the job's folder.
+
+    Every rank calls it with the same job. The bundle of the finished run lies in `job.folder / "bundle"`.
+
+    Returns:
+        `{"status": "done", "step": …, "metrics": …, "train_cpu_s": …}`, the same on every rank.
+
+    Raises:
+        Interrupted: a stop was asked for; a checkpoint was written first.
+        NonFiniteLossError: a loss became NaN or infinite.
+        UserError: the data, weights or settings are wrong.
+    """
+    run = _Run(job, runtime)
+    try:
+        _restore(run)
+        _announce(run)
+        for epoch in range(run.state.position.epoch, job.loop.epochs):
+            if _stops_early(run):
+                break
+            _train_epoch(run, epoch)
+            _end_epoch(run, epoch)
+        return _finish(run)
+    finally:
+        run.close()
+
+
+def _restore(run: _Run) -> None:
+    path = run.store.newest_good(lambda text: run.journal.event("corrupt_checkpoint", text)) if run.is_main else None
+    path = broadcast_object(path)
+    if path is not None:
+        run.state.load_checkpoint(load_checkpoint(path, run.runtime.device))
+        position = run.state.position
+        run.journal.event("restored", f"continuing after step {position.step}, in epoch {position.epoch + 1}")
+
+
+def _announce(run: _Run) -> None:
+    job, state = run.job, run.state
+    if job.loop.sync_bn and run.runtime.device.type != "cuda":
+        run.journal.event("warning", "loop.sync_bn has no effect on the CPU: each worker normalises its own images")
+    run.journal.write(
+        "start",
+        world_size=run.runtime.world_size,
+        device=str(run.runtime.device),
+        precision=state.precision.name,
+        epochs=job.loop.epochs,
+        steps_per_epoch=run.plan.steps_per_epoch,
+        first_step=state.position.step,
+        parameters=sum(p.numel() for p in state.model.parameters()),
+        train_images=run.plan.num_samples,
+    )
+
+
+def _train_epoch(run: _Run, epoch: int) -> None:
+    """Train from the state's position to the end of the epoch."""
+    state, meter, account = run.state, run.meter, CostAccount(run.job.loop.num_loader_workers)
+    run.sampler.set_position(epoch, state.position.step_in_epoch)
+    state.runner.train()
+    batches = iter(run.loader)
+    meter.start_epoch(epoch)
+    for micro in run.sampler.micro_batches():
+        meter.waiting()
+        batch = next(batches)
+        meter.loaded()
+        batch.share, batch.step_share, batch.step_key = micro.share, micro.step_share, state.position.step
+        if run.ledger is not None:
+            run.ledger.write(epoch, state.position.step, batch.sample_ids)
+        run.seeds.apply(state.position.step * run.plan.num_micro)
+        meter.add(batch.sample_ids, forward_backward(state, run.task, batch.to(run.runtime.device), micro.is_last))
+        if not micro.is_last:
+            continue
+        meter.check_finite(state.position.step)
+        lr, grad_norm = finish_step(state, run.job.loop)
+        position = state.position
+        state.position = Position(epoch, position.step_in_epoch + 1, position.step + 1)
+        stop_asked = meter.step_done(state.position.step, lr, grad_norm)
+        is_due = _is_checkpoint_due(run)
+        if stop_asked or is_due:
+            account.settle(state)
+            _save(run)
+        if stop_asked:
+            _interrupt(run)
+    state.position = Position(epoch + 1, 0, state.position.step)
+    meter.epoch_done(state.position.step)
+    account.settle(state)
+
+
+def _is_checkpoint_due(run: _Run) -> bool:
+    """Whether a checkpoint falls between two steps of an epoch; the one at its end is written after evaluation."""
+    every, position = run.job.checkpoint.every_steps, run.state.position
+    return every is not None and position.step % every == 0 and position.step_in_epoch < run.plan.steps_per_epoch
+
+
+def _end_epoch(run: _Run, epoch: int) -> None:
+    """Evaluate if it is time, keep the best, write the epoch's record and a checkpoint."""
+    job, state = run.job, run.state
+    is_last = epoch + 1 == job.loop.epochs
+    metrics: dict[str, float] = {}
+    started = time.perf_counter()
+    if job.val_split is not None and ((epoch + 1) % job.loop.eval_every == 0 or is_last):
+        batch_size = max(1, job.loop.micro_batch or job.loop.batch_size // run.runtime.world_size)
+        metrics, _ = evaluate(run.task, state.evaluated, job.val_split, batch_size, state.precision, run.runtime)
+        state.last_metrics = metrics
+        _observe(run, metrics)
+    run.journal.write(
+        "epoch",
+        epoch=epoch,
+        step=state.position.step,
+        metrics=metrics,
+        train_cpu_s=state.train_cpu_s,
+        train_s=state.train_s,
+        eval_s=time.perf_counter() - started,
+    )
+    run.runtime.report({"epoch": epoch + 1, "step": state.position.step, **metrics})
+    if is_last or (epoch + 1) % job.checkpoint.every_epochs == 0:
+        _save(run)
+
+
+def _observe(run: _Run, metrics: dict[str, float]) -> None:
+    """Tell the schedule, early stopping and best-weights selection of an evaluation."""
+    loop, state = run.job.loop, run.state
+    state.schedule.observe(_metric(run, metrics, loop.schedule.metric))
+    watched = loop.early_stop.metric if loop.early_stop else loop.metric
+    value = _metric(run, metrics, watched)
+    min_delta = loop.early_stop.min_delta if loop.early_stop else 0.0
+    if state.best_metric is None or value > state.best_metric + min_delta:
+        state.best_metric, state.bad_evaluations = value, 0
+        if loop.select == "best":
+            _save_bundle(run, metrics)
+    else:
+        state.bad_evaluations += 1
+
+
+def _metric(run: _Run, metrics: dict[str, float], name: str | None) -> float:
+    return metrics.get(name or run.job.main_metric, float("-inf"))
+
+
+def _stops_early(run: _Run) -> bool:
+    early_stop, state = run.job.loop.early_stop, run.state
+    if early_stop is None or state.bad_evaluations < early_stop.patience:
+        return False
+    text = f"no better {early_stop.metric or run.job.main_metric} in {state.bad_evaluations} evaluations"
+    run.journal.event("stopped_early", f"stopped before epoch {state.position.epoch + 1}: {text}")
+    return True
+
+
+def _save(run: _Run) -> None:
+    if run.is_main:
+        run.store.save(run.state.position.step, run.state.to_checkpoint())
+
+
+def _interrupt(run: _Run) -> None:
+    """Leave after the checkpoint; every rank comes here after the same step."""
+    run.journal.write("end", status="interrupted", step=run.state.position.step)
+    if is_distributed():
+        dist.barrier()
+    raise Interrupted(f"stopped after step {run.state.position.step}; everything up to there is kept.")
+
+
+def _save_bundle(run: _Run, metrics: dict[str, float]) -> None:
+    if not run.is_main:
+        return
+    spec = run.job.spec
+    manifest = Manifest(
+        task=spec.task,
+        settings=spec.settings,
+        classes=run.task.classes,
+        preprocessing=run.task.preprocessing(),
+        metrics=metrics,
+        lineage={**run.job.lineage, "step": run.state.position.step},
+    )
+    save_bundle(run.job.folder / "bundle", run.state.evaluated.state_dict(), manifest)
+
+
+def _finish(run: _Run) -> dict[str, Any]:
+    state = run.state
+    if run.job.loop.select == "last" or state.best_metric is None:
+        _save_bundle(run, state.last_metrics)
+    outcome = {
+        "status": "done",
+        "step": state.position.step,
+        "metrics": state.last_metrics,
+        "best_metric": state.best_metric,
+        "train_cpu_s": state.train_cpu_s,
+        "train_s": state.train_s,
+    }
+    run.journal.write("end", **outcome)
+    return outcome

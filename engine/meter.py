@@ -1,0 +1,166 @@
+"""What a run tells of itself while it trains: losses, speed, waiting, memory; and whether it should stop."""
+
+import math
+import time
+from pathlib import Path
+
+import psutil
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from engine.distributed import gather_objects, is_distributed
+from engine.journal import Journal
+from engine.settings import LoopSettings
+from engine.state import TrainState
+from engine.task import Runtime
+from foundation.errors import NonFiniteLossError
+
+SECONDS_BETWEEN_SYNCS = 0.5
+"""How often the ranks agree on whether to stop, about."""
+
+
+def cpu_seconds(num_children: int) -> float:
+    """CPU time of this process, and of its loader processes where it has some."""
+    total = time.process_time()
+    if num_children:
+        for child in psutil.Process().children(recursive=True):
+            try:
+                times = child.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            total += times.user + times.system
+    return total
+
+
+class CostAccount:
+    """Adds the CPU and wall time spent since its making, or since the last `settle`, to a run's totals."""
+
+    def __init__(self, num_loader_workers: int) -> None:
+        self._children = num_loader_workers
+        self._cpu_s, self._s = cpu_seconds(self._children), time.perf_counter()
+
+    def settle(self, state: TrainState) -> None:
+        """Add what was spent; every rank must call it."""
+        cpu_s, s = cpu_seconds(self._children), time.perf_counter()
+        state.train_cpu_s += sum(gather_objects(cpu_s - self._cpu_s))
+        state.train_s += s - self._s
+        self._cpu_s, self._s = cpu_s, s
+
+
+class StepMeter:
+    """Gathers the figures of single steps and writes a record every `log_every_steps`.
+
+    The ranks meet in one small all-reduce every half second or so, in which rank 0 says whether to stop and when to
+    meet next; between the meetings a step costs no communication of ours.
+    """
+
+    def __init__(self, journal: Journal, loop: LoopSettings, runtime: Runtime, stop_file: Path) -> None:
+        self.journal, self.loop, self.runtime, self.stop_file = journal, loop, runtime, stop_file
+        self._process = psutil.Process()
+        self._on_gpu = runtime.device.type == "cuda"
+        self._until_sync = 1
+        self._previous: tuple[int, tuple[int, ...], Tensor] | None = None
+        self._ids: tuple[int, ...] = ()
+        self._step_loss: dict[str, Tensor] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+        self._images = 0
+        self._waited_s = 0.0
+        self._since = time.perf_counter()
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin timing: evaluation and checkpoints between epochs do not count as training."""
+        self.epoch = epoch
+        self._since = time.perf_counter()
+
+    def waiting(self) -> None:
+        """The loop now waits for a batch."""
+        self._wait_from = time.perf_counter()
+
+    def loaded(self) -> None:
+        """The batch is here."""
+        self._waited_s += time.perf_counter() - self._wait_from
+
+    def add(self, sample_ids: tuple[int, ...], losses: dict[str, Tensor]) -> None:
+        """Take the loss terms of one micro-batch."""
+        self._ids += sample_ids
+        self._images += len(sample_ids)
+        for name, value in losses.items():
+            self._step_loss[name] = self._step_loss[name] + value.float() if name in self._step_loss else value.float()
+
+    def check_finite(self, step: int) -> None:
+        """Raise if this step's loss is NaN or infinite; on a GPU, if the step before's was, so as not to wait for it.
+
+        Raises:
+            NonFiniteLossError: naming the step and this rank's sample ids.
+        """
+        total = torch.stack(list(self._step_loss.values())).sum()
+        current = (step, self._ids, total)
+        checked = self._previous if self._on_gpu else current
+        self._previous = current
+        self._ids = ()
+        if checked is not None and not math.isfinite(checked[2].item()):
+            raise NonFiniteLossError(
+                f"the loss became {checked[2].item()} in step {checked[0] + 1}; the batch of worker "
+                f"{self.runtime.rank} held the samples {list(checked[1])}. Look at them with `orchestrator data preview`, lower "
+                "loop.optimizer.lr, or set loop.clip_norm or loop.precision: fp32."
+            )
+
+    def step_done(self, step: int, lr: float, grad_norm: Tensor | None) -> bool:
+        """Count a finished step; return whether a stop was asked for (the same on every rank)."""
+        for name, value in self._step_loss.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._step_loss = {}
+        self._steps += 1
+        self._lr = lr
+        if step % self.loop.log_every_steps == 0:
+            self._write(step, lr, grad_norm)
+        self._until_sync -= 1
+        return self._until_sync <= 0 and self._meet()
+
+    def epoch_done(self, step: int) -> None:
+        """Write what was gathered since the last record, and wait for the GPU so that times are true."""
+        if self._on_gpu:
+            torch.cuda.synchronize(self.runtime.device)
+        if self._steps:
+            self._write(step, self._lr, None)
+
+    def _meet(self) -> bool:
+        step_s = (time.perf_counter() - self._since) / max(1, self._steps)
+        interval = min(100, max(1, round(SECONDS_BETWEEN_SYNCS / max(step_s, 1e-4))))
+        stop = self.runtime.rank == 0 and self.stop_file.exists()
+        if is_distributed():
+            is_main = float(self.runtime.rank == 0)
+            message = torch.tensor([is_main * interval, is_main * stop], device=self.runtime.device)
+            dist.all_reduce(message)
+            interval, stop = int(message[0].item()), bool(message[1].item())
+        self._until_sync = interval
+        return stop
+
+    def _write(self, step: int, lr: float, grad_norm: Tensor | None) -> None:
+        """Write a record of the steps since the last one; losses are rank 0's mean, images are those of all ranks."""
+        if self.runtime.rank == 0:
+            elapsed = time.perf_counter() - self._since
+            losses = {name: value.item() / self._steps for name, value in self._sums.items()}
+            self.journal.write(
+                "step",
+                epoch=self.epoch,
+                step=step,
+                loss=sum(losses.values()),
+                **losses,
+                lr=lr,
+                **({} if grad_norm is None else {"grad_norm": grad_norm.item()}),
+                images_per_s=self._images * self.runtime.world_size / elapsed,
+                wait_share=self._waited_s / elapsed,
+                memory_mb=self._memory_mb(),
+            )
+        self._reset()
+
+    def _memory_mb(self) -> float:
+        if self._on_gpu:
+            return torch.cuda.max_memory_allocated(self.runtime.device) / 2**20
+        return self._process.memory_info().rss / 2**20

@@ -1,0 +1,132 @@
+"""What changes while a run trains, and how it goes into a checkpoint and comes back bit for bit."""
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.checkpoint import Position
+from engine.ema import WeightAverage
+from engine.job import TrainJob
+from engine.optimizers import build_optimizer
+from engine.precision import Precision, resolve_precision
+from engine.sampling import SamplingPlan, derive_seed
+from engine.schedules import Schedule
+from engine.task import Runtime, Task
+from foundation.errors import WeightsError
+
+
+@dataclass
+class TrainState:
+    """Model, optimizer and everything else that a checkpoint holds."""
+
+    model: nn.Module
+    """The bare model, on the device."""
+    runner: nn.Module
+    """The model as it is called: compiled and wrapped for the ranks."""
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    scaler: torch.amp.GradScaler
+    precision: Precision
+    average: WeightAverage | None
+    position: Position = field(default_factory=lambda: Position(0, 0, 0))
+    train_cpu_s: float = 0.0
+    """CPU seconds of all ranks and their loaders spent on training steps, over all attempts."""
+    train_s: float = 0.0
+    best_metric: float | None = None
+    bad_evaluations: int = 0
+    last_metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network whose quality counts: the average where there is one."""
+        return self.average.model if self.average is not None else self.model
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        """Everything needed to continue exactly, as tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict() if self.average else None,
+            "average_updates": self.average.updates if self.average else 0,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "schedule": self.schedule.state(),
+            "position": [self.position.epoch, self.position.step_in_epoch, self.position.step],
+            "train_cpu_s": self.train_cpu_s,
+            "train_s": self.train_s,
+            "best_metric": self.best_metric,
+            "bad_evaluations": self.bad_evaluations,
+            "last_metrics": self.last_metrics,
+        }
+
+    def load_checkpoint(self, saved: dict[str, Any]) -> None:
+        """Continue from what `to_checkpoint` gave.
+
+        Raises:
+            WeightsError: if it was written by another model.
+        """
+        try:
+            self.model.load_state_dict(saved["model"])
+            if self.average is not None and saved["average"] is not None:
+                self.average.model.load_state_dict(saved["average"])
+                self.average.updates = saved["average_updates"]
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise WeightsError(
+                f"the checkpoint was written by another model or optimizer ({str(error).splitlines()[0]}). "
+                "Use the settings it was written with, or start over with --fresh."
+            ) from error
+        self.scaler.load_state_dict(saved["scaler"])
+        self.schedule.load_state(saved["schedule"])
+        self.position = Position(*saved["position"])
+        for name in ("train_cpu_s", "train_s", "best_metric", "bad_evaluations", "last_metrics"):
+            setattr(self, name, saved[name])
+
+
+def build_state(job: TrainJob, task: Task, plan: SamplingPlan, runtime: Runtime) -> TrainState:
+    """Build model, optimizer and schedule for a fresh run; every rank gets the same weights."""
+    loop = job.loop
+    torch.manual_seed(derive_seed(job.spec.seed, 0xB117D))
+    model = task.build_model().to(runtime.device)
+    if loop.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    if loop.sync_bn and runtime.world_size > 1 and runtime.device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    average = WeightAverage(model, loop.ema) if loop.ema else None
+    precision = resolve_precision(loop.precision, runtime.device)
+    runner: nn.Module = torch.compile(model) if loop.compile else model  # type: ignore[assignment]
+    return TrainState(
+        model=model,
+        runner=runtime.prepare_model(runner),
+        optimizer=build_optimizer(model, loop.optimizer),
+        schedule=Schedule(loop.schedule, loop.epochs * plan.steps_per_epoch, plan.steps_per_epoch),
+        scaler=precision.scaler(),
+        precision=precision,
+        average=average,
+    )
+
+
+class StepSeeds:
+    """Seeds torch's generators before each step, so that a step's dropout or proposal sampling is a function of
+    (seed, step, rank) and a resumed run needs no generator state."""
+
+    def __init__(self, seed: int, rank: int) -> None:
+        self._base = derive_seed(seed, rank, 0x57E9)
+
+    def apply(self, step: int) -> None:
+        """Seed for optimizer step `step`."""
+        torch.manual_seed((self._base + step * 0x9E3779B9) & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+def total_loss(losses: dict[str, Tensor]) -> Tensor:
+    """Sum of the named terms, float32."""
+    return torch.stack([value.float() for value in losses.values()]).sum()
+
+
+def accumulation_context(state: TrainState, is_last: bool) -> contextlib.AbstractContextManager:
+    """Skip gradient averaging in all micro-batches of a step but the last."""
+    if not is_last and isinstance(state.runner, nn.parallel.DistributedDataParallel):
+        return state.runner.no_sync()
+    return contextlib.nullcontext()

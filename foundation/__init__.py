@@ -1,0 +1,1 @@
+"""The ground floor: the error tree and the base of all settings. Imports nothing of the house."""

@@ -1,0 +1,33 @@
+"""The base of every settings class: strict, frozen, explained where it is declared."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+class StrictModel(BaseModel):
+    """Settings that refuse unknown keys and wrong types and cannot be changed afterwards."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+def _path_from_text(value: object) -> object:
+    return Path(value) if isinstance(value, str) else value
+
+
+def _tuple_from_list(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+FilePath = Annotated[Path, BeforeValidator(_path_from_text)]
+"""A path given as text; the pipeline loader has already made it absolute."""
+
+FromList = BeforeValidator(_tuple_from_list)
+"""Lets a YAML list fill a tuple field although the models are strict."""

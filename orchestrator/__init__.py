@@ -1,0 +1,1 @@
+"""Conducts: command line, pipeline files, stage graph, Ray, MLflow."""

@@ -1,0 +1,1 @@
+"""The pipeline file: its types, reading it with positions, checking it, ordering and fingerprinting its stages."""

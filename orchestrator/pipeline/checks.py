@@ -1,0 +1,116 @@
+"""Faults that the types cannot see: names that lead nowhere, cycles, addresses of the wrong form, missing files."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.pipeline import addresses, graph
+from orchestrator.pipeline.problems import KeyPath, nearest
+
+Found = Iterator[tuple[KeyPath, str]]
+
+RESERVED_ALIAS = "latest"
+
+
+def find_faults(data: Any, folder: Path) -> Found:
+    """Yield (key path, message) for every fault in a pipeline file given as plain values.
+
+    Parts of the wrong type are passed over: the types report them.
+
+    Args:
+        data: the file as plain values.
+        folder: where relative paths start.
+    """
+    if not isinstance(data, Mapping):
+        return
+    data_sets, stages = _mapping(data.get("data")), _mapping(data.get("stages"))
+    yield from _reference_faults(stages)
+    yield from _cycle_faults(stages)
+    yield from _stage_faults(stages, data_sets, folder)
+    for name, data_set in data_sets.items():
+        yield from _data_faults(("data", name), _mapping(data_set), folder)
+    if "stages" in data and data["stages"] == {}:
+        yield ("stages",), "there are no stages; nothing would run"
+    storage = data.get("storage")
+    if isinstance(storage, str) and "://" in storage:
+        yield ("storage",), f"expected a folder, got {storage!r}"
+
+
+def _reference_faults(stages: Mapping[str, Any]) -> Found:
+    for reference in graph.references(stages):
+        if reference.target not in stages:
+            hint = nearest(reference.target, list(stages)) or f"; stages: {', '.join(stages)}"
+            yield reference.path, f"there is no stage {reference.target!r}{hint}"
+            continue
+        kind = _mapping(stages[reference.target]).get("kind")
+        if reference.is_gate and kind == "register":
+            yield reference.path, f"stage {reference.target!r} is a register stage and has no metrics"
+        elif not reference.is_gate and kind in ("evaluate", "register"):
+            message = f"stage {reference.target!r} is of kind {kind!r} and has no model; name a train stage"
+            yield reference.path, message
+
+
+def _cycle_faults(stages: Mapping[str, Any]) -> Found:
+    found = graph.references(stages)
+    for cycle in graph.order(graph.dependencies(stages))[1]:
+        path = next(item.path for item in found if item.stage == cycle[0] and item.target == cycle[1])
+        yield path, f"stages wait for each other: {' -> '.join(cycle)}"
+
+
+def _stage_faults(stages: Mapping[str, Any], data_sets: Mapping[str, Any], folder: Path) -> Found:
+    for name, content in stages.items():
+        stage, path = _mapping(content), ("stages", name)
+        data = stage.get("data")
+        if isinstance(data, str) and data not in data_sets:
+            hint = nearest(data, list(data_sets)) or f"; data sets: {', '.join(data_sets) or 'none'}"
+            yield (*path, "data"), f"there is no data set {data!r}{hint}"
+        if stage.get("alias") == RESERVED_ALIAS:
+            yield (*path, "alias"), f"the alias {RESERVED_ALIAS!r} is MLflow's own; choose another"
+        for place, text in graph.strings(stage, path):
+            yield from _address_faults(place, text, stage.get("kind"), folder)
+        yield from _transform_faults((*path, "augment", "transforms"), stage)
+
+
+def _address_faults(path: KeyPath, text: str, kind: Any, folder: Path) -> Found:
+    is_model = len(path) == 3 and path[-1] == "model"
+    if path[-1] != "weights" and not is_model:
+        return
+    schemes = addresses.WEIGHTS_SCHEMES
+    if is_model:
+        schemes = ("stage",) if kind == "register" else addresses.MODEL_SCHEMES
+    fault = addresses.address_fault(text, schemes)
+    if fault:
+        yield path, fault
+    elif text.startswith(addresses.FILE_SCHEME) and not addresses.file_path(text, folder).exists():
+        yield path, f"there is no file {addresses.file_path(text, folder)}"
+
+
+def _transform_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:
+    transforms = _mapping(stage.get("augment")).get("transforms")
+    is_list = isinstance(transforms, list) and all(isinstance(item, dict) for item in transforms)
+    if transforms and is_list:
+        from vision.augment.check import validate_transforms  # slow: imports albumentations
+
+        for message in validate_transforms(transforms):
+            yield path, message
+
+
+def _data_faults(path: KeyPath, data_set: Mapping[str, Any], folder: Path) -> Found:
+    """Yield what is missing on disk; a data set with a `download` is fetched before it is used."""
+    kind, root, splits = data_set.get("format"), data_set.get("root"), _mapping(data_set.get("splits"))
+    if kind == "coco" and root is None and not splits:
+        yield path, "a coco data set needs `root`, or `splits` with the files of each split"
+    if kind == "scenes" or data_set.get("download") is not None:
+        return
+    if isinstance(root, str) and not addresses.absolute(Path(root), folder).is_dir():
+        yield (*path, "root"), f"there is no folder {addresses.absolute(Path(root), folder)}"
+    for name, split in splits.items():
+        for key in ("annotations", "images"):
+            place = _mapping(split).get(key)
+            if isinstance(place, str) and not addresses.absolute(Path(place), folder).exists():
+                what = "file" if key == "annotations" else "folder"
+                yield (*path, "splits", name, key), f"there is no {what} {addresses.absolute(Path(place), folder)}"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,175 @@
+"""Turn pydantic's errors into problems that name the key, what was expected and what was found."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.pipeline.problems import KeyPath, listed, nearest
+from orchestrator.pipeline.schema import known_keys
+
+MAX_LISTED_KEYS = 14
+MAX_SHOWN_TEXT = 60
+
+_EXPECTED: dict[str, str] = {
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "dict_type": "a mapping of keys",
+    "mapping_type": "a mapping of keys",
+    "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "path_type": "a path",
+    "is_instance_of": "a path",
+}
+_COMPARED: dict[str, str] = {
+    "greater_than": "> {gt}",
+    "greater_than_equal": ">= {ge}",
+    "less_than": "< {lt}",
+    "less_than_equal": "<= {le}",
+}
+
+
+def explain(error: ValidationError, data: Any) -> list[tuple[KeyPath, str]]:
+    """Return (key path, message) for every fault that pydantic found in `data`.
+
+    Faults of several alternatives of one union become one message.
+    """
+    by_path: dict[KeyPath, list[ErrorDetails]] = defaultdict(list)
+    for detail in error.errors(include_url=False):
+        by_path[_path_in_file(detail, data)].append(detail)
+    return [
+        (path, _message(path, details, data))
+        for path, details in by_path.items()
+        if not _is_other_alternative(path, details, by_path)
+    ]
+
+
+def _path_in_file(detail: ErrorDetails, data: Any) -> KeyPath:
+    """Strip what pydantic adds to a location: the tags of unions, validators and `[key]`."""
+    location = detail["loc"]
+    if detail["type"] == "missing":
+        return (*_longest_match(location[:-1], data), location[-1])
+    return _longest_match(location, data)
+
+
+def _longest_match(location: Sequence[str | int], value: Any) -> KeyPath:
+    """Return the longest selection of `location` that is a path in `value`."""
+    if not location:
+        return ()
+    head, rest = location[0], location[1:]
+    without = _longest_match(rest, value)
+    try:
+        inner = value[head]
+    except (KeyError, IndexError, TypeError):
+        return without
+    kept = (head, *_longest_match(rest, inner))
+    return kept if len(kept) >= len(without) else without
+
+
+def _is_other_alternative(path: KeyPath, details: list[ErrorDetails], by_path: dict[KeyPath, Any]) -> bool:
+    """Whether `details` only say that `path` is not one alternative, while another one got further in."""
+    is_wrong_type = all(detail["type"].endswith("_type") for detail in details)
+    return is_wrong_type and any(len(other) > len(path) and other[: len(path)] == path for other in by_path)
+
+
+def _message(path: KeyPath, details: list[ErrorDetails], data: Any) -> str:
+    for detail in details:
+        if detail["type"] in _SPECIAL:
+            return _SPECIAL[detail["type"]](path, detail, data)
+    expected = dict.fromkeys(_expectation(detail) for detail in details)
+    return f"expected {' or '.join(expected)}, got {described(details[0]['input'])}{_nearest_choice(details)}"
+
+
+def _unknown_key(path: KeyPath, _: ErrorDetails, data: Any) -> str:
+    key, known = str(path[-1]), known_keys(path[:-1], data)
+    hint = nearest(key, known)
+    if not hint and 0 < len(known) <= MAX_LISTED_KEYS:
+        hint = f"; known here: {', '.join(known)}"
+    return f"unknown key {key!r}{hint}"
+
+
+def _missing_key(path: KeyPath, _: ErrorDetails, __: Any) -> str:
+    return f"missing key {str(path[-1])!r}"
+
+
+def _wrong_tag(_: KeyPath, detail: ErrorDetails, __: Any) -> str:
+    context = detail.get("ctx", {})
+    key, tag = str(context["discriminator"]).strip("'"), str(context["tag"])
+    known = [word.strip(" '") for word in str(context["expected_tags"]).split(",")]
+    return f"unknown {key} {tag!r}; expected {listed(known)}{nearest(tag, known)}"
+
+
+def _missing_tag(path: KeyPath, detail: ErrorDetails, data: Any) -> str:
+    key = str(detail.get("ctx", {})["discriminator"]).strip("'")
+    return f"missing key {key!r}" if isinstance(detail["input"], dict) else _not_a_mapping(path, detail, data)
+
+
+def _not_a_mapping(_: KeyPath, detail: ErrorDetails, __: Any) -> str:
+    return f"expected a mapping of keys, got {described(detail['input'])}"
+
+
+def _own_words(_: KeyPath, detail: ErrorDetails, __: Any) -> str:
+    return str(detail.get("ctx", {}).get("error", detail["msg"]))
+
+
+def _wrong_pattern(_: KeyPath, detail: ErrorDetails, __: Any) -> str:
+    if "[key]" in detail["loc"] or r"\." not in str(detail.get("ctx", {})["pattern"]):
+        return f"the name {detail['input']!r} may only hold letters, digits, '_' and '-'"
+    return f"expected STAGE.METRIC such as 'test.map_50', got {described(detail['input'])}"
+
+
+_SPECIAL: dict[str, Callable[[KeyPath, ErrorDetails, Any], str]] = {
+    "extra_forbidden": _unknown_key,
+    "missing": _missing_key,
+    "union_tag_invalid": _wrong_tag,
+    "union_tag_not_found": _missing_tag,
+    "value_error": _own_words,
+    "string_pattern_mismatch": _wrong_pattern,
+}
+
+
+def _expectation(detail: ErrorDetails) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind in _EXPECTED:
+        return _EXPECTED[kind]
+    if kind in _COMPARED:
+        return f"a number {_COMPARED[kind].format(**context)}"
+    if kind == "literal_error":
+        return str(context["expected"])
+    if kind in ("too_short", "too_long") and context.get("min_length") == context.get("max_length"):
+        return f"{context.get('min_length')} items"
+    if kind == "too_long":
+        return f"at most {context['max_length']} items"
+    if kind == "too_short":
+        return f"at least {context['min_length']} items"
+    return detail["msg"].removeprefix("Input should be ")
+
+
+def _nearest_choice(details: list[ErrorDetails]) -> str:
+    for detail in details:
+        if detail["type"] == "literal_error" and isinstance(detail["input"], str):
+            return nearest(detail["input"], str(detail.get("ctx", {})["expected"]).split("'")[1::2])
+    return ""
+
+
+def described(value: Any) -> str:
+    """Say what `value` is in the words of a YAML file."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        shown = value if len(value) <= MAX_SHOWN_TEXT else f"{value[:MAX_SHOWN_TEXT]}…"
+        return f"the text {shown!r}"
+    if isinstance(value, dict):
+        return "a mapping of keys"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    return repr(value)

@@ -1,0 +1,148 @@
+"""The types of a pipeline file. Defaults live here, a file says only what differs. No torch, no Ray."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, create_model, model_validator
+
+from engine.catalog import TASKS, entry, load
+from engine.settings import CheckpointSettings, FailureSettings, LoopSettings, ResourceSettings
+from foundation.settings import FilePath, FromList, StrictModel
+from vision.settings import DataSettings
+
+NAME_PATTERN = r"^[A-Za-z0-9_-]+$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+"""A name that also serves as a folder and in an address: letters, digits, `_` and `-`."""
+
+GateMetric = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\..+$")]
+
+
+class TrainStage(StrictModel):
+    """Train a model: what every task's `train` stage shares. The task adds its own keys."""
+
+    kind: Literal["train"]
+    task: str
+    """The vision problem, for example `detection`; it decides the remaining keys."""
+    data: Name
+    """Name of a data set under `data`."""
+    train_split: str = "train"
+    val_split: str | None = "val"
+    """The split evaluated during training; null = none."""
+    loop: LoopSettings = LoopSettings()
+    resources: ResourceSettings = ResourceSettings()
+    failure: FailureSettings = FailureSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+
+    def task_settings(self) -> StrictModel:
+        """Return the task's own keys as the task's settings class, for example `DetectionSettings`."""
+        settings_class = load(entry(self.task).settings)
+        return settings_class(**{key: getattr(self, key) for key in settings_class.model_fields})
+
+
+class EvaluateStage(StrictModel):
+    """Measure a model on a split, with the task's own metrics."""
+
+    kind: Literal["evaluate"]
+    model: str
+    """`stage:NAME` of a train stage, `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `file:BUNDLE`."""
+    data: Name
+    """Name of a data set under `data`."""
+    split: str = "test"
+    batch_size: PositiveInt = 16
+    resources: ResourceSettings = ResourceSettings(num_workers=0)
+
+
+class GateSettings(StrictModel):
+    """A condition on a metric: `min`, `max` or both, or `vs` an alias with `max_drop`."""
+
+    metric: GateMetric
+    """`STAGE.METRIC`, for example `test.map_50`."""
+    min: float | None = None
+    max: float | None = None
+    vs: Name | None = None
+    """An alias of the same registered model, for example `champion`; passes while there is none yet."""
+    max_drop: NonNegativeFloat | None = None
+    """How far the metric may lie below that of `vs`."""
+
+    @model_validator(mode="after")
+    def _has_one_meaning(self) -> "GateSettings":
+        is_bound = self.min is not None or self.max is not None
+        is_comparison = self.vs is not None and self.max_drop is not None
+        is_half = (self.vs is None) != (self.max_drop is None)
+        if is_half or is_bound == is_comparison:
+            raise ValueError("a gate has `min` and/or `max`, or both `vs` and `max_drop`")
+        return self
+
+
+class RegisterStage(StrictModel):
+    """Put a trained model into the registry, if its gates agree."""
+
+    kind: Literal["register"]
+    model: str
+    """`stage:NAME` of a train stage."""
+    name: Name
+    """Name of the registered model."""
+    alias: Name | None = "champion"
+    """Alias that is moved to the new version; null = none."""
+    tags: dict[str, str] = {}
+    gate: Annotated[tuple[GateSettings, ...], FromList] = ()
+    """Every one must agree, otherwise nothing is registered and the run ends with exit code 3."""
+
+
+def _train_class(task: str) -> type[TrainStage]:
+    """Join the common keys and the keys of `task` into the class of its train stage."""
+    settings_class = load(TASKS[task].settings)
+    shared = set(settings_class.model_fields) & set(TrainStage.model_fields)
+    if shared:
+        raise TypeError(f"settings of task {task!r} reuse keys of every train stage: {', '.join(sorted(shared))}")
+    fields: dict[str, Any] = {"task": (Literal[task], ...)}
+    return create_model(
+        f"{task.capitalize()}Train",
+        __base__=(TrainStage, settings_class),
+        __module__=__name__,
+        __doc__=f"Train a model for {task}.",
+        **fields,
+    )
+
+
+def _stage_type() -> Any:
+    """The union of all stages: by `kind`, and train stages by `task`."""
+    train_classes = tuple(_train_class(task) for task in sorted(TASKS))
+    train: Any = train_classes[0]
+    if len(train_classes) > 1:
+        train = Annotated[Union[train_classes], Field(discriminator="task")]  # noqa: UP007
+    return Annotated[train | EvaluateStage | RegisterStage, Field(discriminator="kind")]
+
+
+if TYPE_CHECKING:
+    Stage = TrainStage | EvaluateStage | RegisterStage
+else:
+    Stage = _stage_type()
+
+
+class TrackingSettings(StrictModel):
+    """Where MLflow keeps runs and the registry."""
+
+    uri: str | None = None
+    """Address of an MLflow server or database; null = a sqlite database inside `storage`."""
+    experiment: str | None = None
+    """Name of the MLflow experiment; null = the pipeline's name."""
+
+
+class Pipeline(StrictModel):
+    """A pipeline file: named data sets and named stages."""
+
+    name: Name
+    seed: NonNegativeInt = 0
+    data: dict[Name, DataSettings]
+    """Data sets by name."""
+    stages: dict[Name, Stage]
+    """Stages by name; their order comes from their references (`stage:NAME`)."""
+    storage: FilePath = Path("runs")
+    """Folder for results, relative to this file."""
+    tracking: TrackingSettings = TrackingSettings()
+
+    @property
+    def experiment(self) -> str:
+        """The MLflow experiment's name."""
+        return self.tracking.experiment or self.name

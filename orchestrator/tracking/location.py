@@ -1,0 +1,41 @@
+"""Where the tracking store lies. No MLflow here: `plan` and `validate` may ask too."""
+
+import re
+from pathlib import Path
+
+from foundation.errors import ConfigError
+
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+@")
+
+
+def tracking_uri(storage: Path, uri: str | None) -> str:
+    """Return the store to use: `uri` as given, or the SQLite database inside `storage`.
+
+    Raises:
+        ConfigError: if `uri` has a scheme that MLflow has no store for.
+    """
+    if uri is None:
+        return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if scheme not in SCHEMES:
+        raise ConfigError(
+            f"tracking.uri is {without_password(uri)!r}, which MLflow has no store for; expected null (a SQLite database "
+            f"inside `storage`), http://HOST:PORT of an MLflow server, or one of {', '.join(SCHEMES)}."
+        )
+    return uri
+
+
+def artifact_folder(storage: Path) -> Path:
+    """Return where artifacts lie when the store is the database inside `storage`."""
+    return storage.resolve() / "mlartifacts"
+
+
+def database_file(uri: str) -> Path | None:
+    """Return the file behind a `sqlite:///` URI, or None for every other store."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def without_password(text: str) -> str:
+    """Replace `user:password@` in every URI of `text`."""
+    return _USER_INFO.sub("***@", text)

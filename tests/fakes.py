@@ -1,0 +1,107 @@
+"""Fakes of the house: small data sets, detections with known faults, and a detector of twenty lines."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detection.detections import Detections
+from vision.record import Dataset, Record
+
+
+def make_record(
+    sample_id: int,
+    boxes: Sequence[Sequence[float]] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    *,
+    iscrowd: Sequence[bool] | np.ndarray | None = None,
+    area: Sequence[float] | np.ndarray | None = None,
+    image_size: tuple[int, int] = (100, 100),
+    path: Path = Path("missing.png"),
+) -> Record:
+    """Build a record; area defaults to the box's, and no box is a crowd."""
+    array = np.asarray(boxes, np.float64).reshape(-1, 4)
+    own_area = (array[:, 2] - array[:, 0]) * (array[:, 3] - array[:, 1])
+    return Record(
+        sample_id=sample_id,
+        name=f"image-{sample_id}",
+        path=path,
+        image_size=image_size,
+        boxes=array,
+        labels=np.asarray(labels, np.int64).reshape(-1),
+        iscrowd=np.zeros(len(array), bool) if iscrowd is None else np.asarray(iscrowd, bool),
+        area=own_area if area is None else np.asarray(area, np.float64),
+    )
+
+
+def make_detections(
+    sample_id: int,
+    boxes: Sequence[Sequence[float]] | np.ndarray,
+    scores: Sequence[float] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+) -> Detections:
+    """Build detections in float64, so that nothing is rounded on the way to the metric."""
+    return Detections(
+        sample_id,
+        np.asarray(boxes, np.float64).reshape(-1, 4),
+        np.asarray(scores, np.float64),
+        np.asarray(labels, np.int64),
+    )
+
+
+def random_boxes(rng: np.random.Generator, count: int, image_size: tuple[int, int]) -> np.ndarray:
+    """Draw boxes of all three COCO sizes, (count, 4) float64 xyxy inside the image."""
+    height, width = image_size
+    sides = np.exp(rng.uniform(np.log(4), np.log(min(height, width) * 0.8), (count, 2)))
+    top_left = rng.uniform(0, 1, (count, 2)) * (np.array([width, height]) - sides)
+    return np.concatenate([top_left, top_left + sides], axis=1)
+
+
+def jittered_detections(
+    dataset: Dataset, seed: int = 0, *, jitter: float = 0.08, miss: float = 0.15, false: float = 1.5
+) -> list[Detections]:
+    """Turn ground truth into plausible detections: moved, sometimes missed or mislabelled, with false ones added."""
+    rng = np.random.default_rng(seed)
+    predictions = []
+    for record in dataset.records:
+        keep = rng.random(len(record.boxes)) >= miss
+        sides = np.tile(record.boxes[keep, 2:] - record.boxes[keep, :2], 2)
+        hits = record.boxes[keep] + rng.normal(0, jitter, sides.shape) * sides
+        hits = np.concatenate([np.minimum(hits[:, :2], hits[:, 2:]), np.maximum(hits[:, :2], hits[:, 2:])], axis=1)
+        extra = random_boxes(rng, rng.poisson(false), record.image_size)
+        labels = np.concatenate([record.labels[keep], rng.integers(0, len(dataset.classes), len(extra))])
+        wrong = rng.random(len(labels)) < 0.05
+        labels[wrong] = rng.integers(0, len(dataset.classes), wrong.sum())
+        scores = np.concatenate([rng.beta(6, 2, len(hits)), rng.beta(2, 6, len(extra))])
+        order = np.argsort(-scores, kind="stable")
+        boxes = np.concatenate([hits, extra])
+        predictions.append(make_detections(record.sample_id, boxes[order], scores[order], labels[order]))
+    return predictions
+
+
+class FakeDetector(nn.Module):
+    """Sees the bright rectangle: one detection per image around all pixels above one half.
+
+    Its single weight is the box's label as a float, so that a bundle has something to keep.
+    """
+
+    normalises_over_ranks = False
+
+    def __init__(self, label: float = 0.0) -> None:
+        super().__init__()
+        self.label = nn.Parameter(torch.tensor([label]))
+
+    def forward(self, images: Tensor, targets: list[dict[str, Tensor]] | None = None) -> object:
+        if self.training:
+            assert targets is not None
+            return {"loss_count": self.label.sum() + sum(len(target["boxes"]) for target in targets) / len(targets)}
+        return [self._detect(image) for image in images]
+
+    def _detect(self, image: Tensor) -> dict[str, Tensor]:
+        rows, columns = torch.nonzero(image.mean(0) > 0.5, as_tuple=True)
+        if len(rows) == 0:
+            return {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}
+        box = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
+        return {"boxes": box[None], "scores": torch.tensor([0.9]), "labels": self.label.round().long()}

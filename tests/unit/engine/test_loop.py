@@ -1,0 +1,199 @@
+"""The loop in one process: it learns, resumes bit for bit, stops when asked, and tells what went wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine import catalog
+from engine.bundle import load_bundle
+from engine.checkpoint import STATE_FILE
+from engine.job import STOP_FILE, TrainJob
+from engine.journal import JOURNAL_FILE, read_journal
+from engine.ledger import effective_samples
+from engine.loop import train
+from engine.runtimes import InProcessRuntime
+from engine.settings import CheckpointSettings, LoopSettings
+from engine.task import TaskSpec
+from foundation.errors import ConfigError, Interrupted, NonFiniteLossError
+from tests.unit.engine.tiny_task import ENTRY, TinyTask
+
+LOOP = {
+    "epochs": 3,
+    "batch_size": 8,
+    "precision": "fp32",
+    "channels_last": False,
+    "ema": 0.9,
+    "log_every_steps": 1,
+    "ledger": True,
+    "optimizer": {"name": "adamw", "lr": 0.05},
+}
+MakeJob = Callable[..., TrainJob]
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
+    monkeypatch.setitem(catalog.TASKS, "tiny", ENTRY)
+
+    def make(
+        name: str = "a", settings: dict[str, Any] | None = None, every_steps: int | None = None, **loop: Any
+    ) -> TrainJob:
+        return TrainJob(
+            spec=TaskSpec("tiny", settings or {}, {}, seed=3, epochs=3),
+            loop=LoopSettings.model_validate({**LOOP, **loop}),
+            checkpoint=CheckpointSettings(every_steps=every_steps),
+            folder=tmp_path / name,
+            train_split="train",
+            val_split="val",
+            main_metric="accuracy",
+        )
+
+    return make
+
+
+def _weights(job: TrainJob) -> dict[str, torch.Tensor]:
+    return load_bundle(job.folder / "bundle")[1]
+
+
+def _assert_same_weights(one: TrainJob, other: TrainJob) -> None:
+    a, b = _weights(one), _weights(other)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+class _Killed(Exception):
+    pass
+
+
+def _train_killed_at(job: TrainJob, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until the loop asks for the losses of `step`, and die there."""
+    losses = TinyTask.losses
+
+    def dying(self: TinyTask, model: Any, batch: Any) -> Any:
+        if batch.step_key == step:
+            raise _Killed
+        return losses(self, model, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(_Killed):
+        patch.setattr(TinyTask, "losses", dying)
+        train(job, InProcessRuntime(use_gpu=False))
+
+
+def test_it_learns_and_leaves_a_bundle(make_job: MakeJob) -> None:
+    job = make_job(epochs=20)
+    outcome = train(job, InProcessRuntime(use_gpu=False))
+    assert outcome["status"] == "done"
+    assert outcome["step"] == 20 * 5
+    assert outcome["metrics"]["accuracy"] > 0.8
+    assert outcome["metrics"]["count"] == 37
+    assert outcome["train_cpu_s"] > 0
+    assert "0.weight" in _weights(job)
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "every_steps"),
+    [
+        pytest.param(7, 3, id="mid-epoch, from a step checkpoint"),
+        pytest.param(9, None, id="mid-epoch, from the epoch's checkpoint"),
+        pytest.param(5, None, id="first step of the second epoch"),
+        pytest.param(2, None, id="before any checkpoint"),
+    ],
+)
+def test_a_killed_run_ends_with_the_same_weights(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, killed_at: int, every_steps: int | None
+) -> None:
+    whole, broken = make_job("whole"), make_job("broken", every_steps=every_steps)
+    train(whole, InProcessRuntime(use_gpu=False))
+    _train_killed_at(broken, killed_at, monkeypatch)
+    train(broken, InProcessRuntime(use_gpu=False))
+    _assert_same_weights(whole, broken)
+    assert effective_samples(broken.folder) == effective_samples(whole.folder)
+
+
+def test_every_epoch_shows_every_sample_once(make_job: MakeJob) -> None:
+    job = make_job()
+    train(job, InProcessRuntime(use_gpu=False))
+    steps = effective_samples(job.folder)
+    for epoch in range(3):
+        shown = [sample for step in range(epoch * 5, epoch * 5 + 5) for sample in steps[step]]
+        assert sorted(shown) == list(range(37))
+
+
+def test_micro_batches_give_the_same_loss_as_one_batch_without_batch_statistics(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TinyTask, "build_model", lambda self: torch.nn.Linear(4, 1))
+    whole, parts = make_job("whole"), make_job("parts", micro_batch=3)
+    train(whole, InProcessRuntime(use_gpu=False))
+    train(parts, InProcessRuntime(use_gpu=False))
+    for name, tensor in _weights(whole).items():
+        torch.testing.assert_close(tensor, _weights(parts)[name])
+
+
+def test_a_checkpoint_cut_in_half_is_passed_over_and_said(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, broken = make_job("whole"), make_job("broken", every_steps=2)
+    train(whole, InProcessRuntime(use_gpu=False))
+    _train_killed_at(broken, 9, monkeypatch)
+    newest = sorted((broken.folder / "checkpoints").glob("step-*"))[-1] / STATE_FILE
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    train(broken, InProcessRuntime(use_gpu=False))
+    _assert_same_weights(whole, broken)
+    events = [r["message"] for r in read_journal(broken.folder / JOURNAL_FILE) if r.get("name") == "corrupt_checkpoint"]
+    assert len(events) == 1
+    assert "step-00000008 is damaged" in events[0]
+
+
+def test_a_stop_request_checkpoints_and_the_rest_follows(make_job: MakeJob) -> None:
+    whole, stopped = make_job("whole"), make_job("stopped")
+    train(whole, InProcessRuntime(use_gpu=False))
+    stopped.folder.mkdir()
+    (stopped.folder / STOP_FILE).touch()
+    with pytest.raises(Interrupted, match="stopped after step 1"):
+        train(stopped, InProcessRuntime(use_gpu=False))
+    assert list(read_journal(stopped.folder / JOURNAL_FILE))[-1]["status"] == "interrupted"
+    (stopped.folder / STOP_FILE).unlink()
+    train(stopped, InProcessRuntime(use_gpu=False))
+    _assert_same_weights(whole, stopped)
+
+
+def test_a_nan_loss_names_the_step_and_the_samples(make_job: MakeJob) -> None:
+    job = make_job(settings={"nan_at_step": 6})
+    with pytest.raises(NonFiniteLossError, match="step 7") as caught:
+        train(job, InProcessRuntime(use_gpu=False))
+    ids = effective_samples(job.folder)[6]
+    assert all(str(sample) in str(caught.value) for sample in ids)
+
+
+def test_early_stopping_ends_before_the_last_epoch(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.unit.engine.tiny_task.TinyMetric.compute", lambda self: {"accuracy": 0.5})
+    job = make_job(epochs=9, early_stop={"patience": 2})
+    train(job, InProcessRuntime(use_gpu=False))
+    epochs = [r["epoch"] for r in read_journal(job.folder / JOURNAL_FILE) if r["kind"] == "epoch"]
+    assert epochs == [0, 1, 2]
+
+
+def test_select_best_ships_the_weights_of_the_best_epoch(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([0.2, 0.9, 0.1])
+    monkeypatch.setattr("tests.unit.engine.tiny_task.TinyMetric.compute", lambda self: {"accuracy": next(values)})
+    job = make_job(select="best")
+    train(job, InProcessRuntime(use_gpu=False))
+    manifest, _ = load_bundle(job.folder / "bundle")
+    assert manifest.metrics == {"accuracy": 0.9}
+    assert manifest.lineage["step"] == 10
+
+
+def test_fp16_on_a_cpu_is_refused(make_job: MakeJob) -> None:
+    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        train(make_job(precision="fp16"), InProcessRuntime(use_gpu=False))
+
+
+def test_the_journal_has_one_point_a_step(make_job: MakeJob) -> None:
+    job = make_job()
+    train(job, InProcessRuntime(use_gpu=False))
+    records = list(read_journal(job.folder / JOURNAL_FILE))
+    assert [r["step"] for r in records if r["kind"] == "step"] == list(range(1, 16))
+    assert records[0]["kind"] == "start"
+    assert records[-1] == {**records[-1], "kind": "end", "status": "done", "step": 15}

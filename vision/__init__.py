@@ -1,0 +1,1 @@
+"""Vision without training: boxes, images, data formats, augmentation, drawing, backbones."""

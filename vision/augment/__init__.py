@@ -1,0 +1,8 @@
+"""Augmentation of boxed images as plain uint8 arrays: geometry, colour, mosaic, mixup, letterbox. No torch.
+
+Only what needs no image library is offered here, so that the presets can be printed without loading one.
+"""
+
+from vision.augment.fitting import PAD_VALUE, LetterboxInfo
+
+__all__ = ["PAD_VALUE", "LetterboxInfo"]

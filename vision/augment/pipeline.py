@@ -1,0 +1,140 @@
+"""The whole way of a training sample, from fitted uint8 images to one of the model's size."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vision.augment.colour import jitter_colour
+from vision.augment.geometry import (
+    BoxedImage,
+    Window,
+    blank,
+    flip_horizontal,
+    flip_vertical,
+    paste,
+    rescale,
+    transpose,
+)
+from vision.augment.letterbox import letterbox
+from vision.augment.mixup import mixup
+from vision.augment.mosaic import mosaic
+from vision.augment.presets import Recipe
+
+MIN_SIDE_PX = 1.0
+"""A thinner box has no pixel of its own to be learned from."""
+
+Source = Callable[[int], BoxedImage]
+UserTransforms = Callable[[BoxedImage, np.random.Generator], BoxedImage]
+
+
+def sample_rng(seed: int, epoch: int, sample_id: int, occurrence: int) -> np.random.Generator:
+    """Return the generator of one sample: the same four numbers give the same stream, in any process and order."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, epoch, sample_id, occurrence))))
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Augmentation of one training sample; holds settings only, the randomness is passed in."""
+
+    recipe: Recipe
+    image_size: tuple[int, int]
+    """(height, width) of what comes out."""
+    min_visibility: float
+    user_transforms: UserTransforms | None = None
+
+    def __call__(
+        self,
+        source: Source,
+        index: int,
+        rng: np.random.Generator,
+        *,
+        partners: np.ndarray,
+        mixup_partners: np.ndarray,
+        is_closing: bool = False,
+    ) -> BoxedImage:
+        """Augment the sample at `index`.
+
+        Args:
+            source: gives the fitted image and boxes at an index.
+            index: which sample.
+            rng: the sample's own generator, see `sample_rng`.
+            partners: (P,) indices that a mosaic may draw from.
+            mixup_partners: (Q,) indices that mixup may draw from; none are mixed when it is empty.
+            is_closing: leave mosaic and mixup out, as in the last epochs.
+
+        Returns:
+            An (H, W, 3) image of `image_size` with boxes of at least `MIN_SIDE_PX`.
+        """
+        recipe = self.recipe
+
+        def turned(other: int) -> BoxedImage:
+            return self._turn(source(other), rng)
+
+        if not is_closing and rng.random() < recipe.mosaic:
+            order = rng.permutation(np.append(rng.choice(partners, 3), index))
+            tiles = [turned(int(other)) for other in order]
+            sample = mosaic(tiles, self.image_size, rng, recipe.mosaic_scale, self.min_visibility)
+        else:
+            sample = self._place(turned(index), self.image_size, rng)
+        image = jitter_colour(sample.image, rng, recipe.gain, recipe.brightness, recipe.contrast)
+        sample = sample._replace(image=image)
+        if self.user_transforms is not None:
+            sample = self.user_transforms(sample, rng)
+        if not is_closing and len(mixup_partners) and rng.random() < recipe.mixup:
+            size = (sample.image.shape[0], sample.image.shape[1])
+            sample = mixup(sample, self._place(turned(int(rng.choice(mixup_partners))), size, rng))
+        return self._finish(sample)
+
+    def _turn(self, sample: BoxedImage, rng: np.random.Generator) -> BoxedImage:
+        """Flip and transpose by chance; a transposed image that no longer fits is shrunk until it does."""
+        if rng.random() < self.recipe.flip_horizontal:
+            sample = flip_horizontal(sample)
+        if rng.random() < self.recipe.flip_vertical:
+            sample = flip_vertical(sample)
+        if rng.random() < self.recipe.transpose:
+            sample = transpose(sample)
+            height, width = sample.image.shape[:2]
+            sample = rescale(sample, min(1.0, self.image_size[0] / height, self.image_size[1] / width))
+        return sample
+
+    def _place(self, sample: BoxedImage, size: tuple[int, int], rng: np.random.Generator) -> BoxedImage:
+        """Scale and move a sample on a canvas of `size`; the sample itself where the recipe does neither."""
+        recipe = self.recipe
+        if recipe.scale == (1.0, 1.0) and not recipe.translate and size == self.image_size:
+            return sample
+        scaled = rescale(sample, rng.uniform(*recipe.scale))
+        shift_y, shift_x = rng.uniform(-recipe.translate, recipe.translate, 2) * size
+        top = round((size[0] - scaled.image.shape[0]) / 2 + shift_y)
+        left = round((size[1] - scaled.image.shape[1]) / 2 + shift_x)
+        canvas = blank(size)
+        window = Window(0, 0, size[1], size[0])
+        return BoxedImage(canvas, *paste(canvas, scaled, left, top, window, self.min_visibility))
+
+    def _finish(self, sample: BoxedImage) -> BoxedImage:
+        """Letterbox to `image_size` and drop boxes that have become too thin."""
+        image, boxes, _ = letterbox(sample.image, sample.boxes, self.image_size)
+        keep = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_SIDE_PX).all(axis=1)
+        return BoxedImage(image, boxes[keep], sample.labels[keep])
+
+
+def build_pipeline(
+    recipe: Recipe,
+    image_size: tuple[int, int],
+    *,
+    transforms: Sequence[dict[str, dict[str, Any]]] = (),
+    min_visibility: float = 0.25,
+) -> Pipeline:
+    """Build the augmentation of training samples; albumentations is loaded only where `transforms` asks for it.
+
+    Raises:
+        ConfigError: if a transform does not exist, has wrong arguments, or does not take its boxes along.
+    """
+    user_transforms: UserTransforms | None = None
+    if transforms:
+        # Here and not above: importing albumentations takes seconds, and most pipelines do not use it.
+        from vision.augment.albumentations_builder import build_transforms
+
+        user_transforms = build_transforms(transforms, min_visibility)
+    return Pipeline(recipe, image_size, min_visibility, user_transforms)

@@ -1,0 +1,74 @@
+"""Settings of data sets, as they stand under `data` in a pipeline file. No torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from foundation.settings import FilePath, FromList, StrictModel
+
+
+class Download(StrictModel):
+    """Where to fetch a data set that is not there yet."""
+
+    url: str
+    """https:// address of a .zip, .tar or .tar.gz archive, or file:// for tests."""
+    sha256: str | None = None
+    strip: NonNegativeInt = 0
+    """Leading folders of the archive's paths to leave out (1 for source archives of a forge)."""
+
+
+class DataBase(StrictModel):
+    """What all formats share."""
+
+    classes: Annotated[tuple[str, ...], FromList] | None = None
+    """Class names in label order; null = those the annotations hold, in the format's own order."""
+    on_error: Literal["refuse", "quarantine"] = "refuse"
+    """A fault in the data: stop with a list of them, or leave the sample or box out and count it."""
+    download: Download | None = None
+
+
+class VocData(DataBase):
+    """Pascal VOC: `Annotations/*.xml`, `JPEGImages/`, `ImageSets/Main/SPLIT.txt`."""
+
+    format: Literal["voc"] = "voc"
+    root: FilePath
+
+
+class CocoSplit(StrictModel):
+    """One split of a COCO data set."""
+
+    annotations: FilePath
+    images: FilePath
+
+
+class CocoData(DataBase):
+    """COCO instances JSON; `root` with `annotations/instances_SPLIT.json` and `SPLIT/`, or `splits` by name."""
+
+    format: Literal["coco"] = "coco"
+    root: FilePath | None = None
+    splits: dict[str, CocoSplit] | None = None
+
+
+class YoloData(DataBase):
+    """Ultralytics-style YOLO text labels: `images/SPLIT/*`, `labels/SPLIT/*.txt`, or a `data.yaml` in `root`."""
+
+    format: Literal["yolo"] = "yolo"
+    root: FilePath
+
+
+class ScenesData(DataBase):
+    """The embedded data: real handwritten digits over real photographs, made on first use."""
+
+    format: Literal["scenes"] = "scenes"
+    root: FilePath | None = None
+    """Where to keep the generated files; null = a folder in the user's cache."""
+    seed: NonNegativeInt = 0
+    num_images: PositiveInt = 400
+    """Images of the train split; val and test get a quarter each."""
+    image_size: Annotated[tuple[PositiveInt, PositiveInt], FromList] = (320, 320)
+    """(height, width)."""
+
+
+DataSettings = Annotated[
+    VocData | CocoData | YoloData | ScenesData, Field(discriminator="format")
+]
