@@ -1,4 +1,4 @@
-"""IoU and its generalisations for boxes in torch, with gradients, safe on degenerate boxes. numpy's are in `vision.boxes`.
+"""IoU and its generalisations in torch, with gradients, safe on degenerate boxes. numpy's are in `vision.boxes`.
 
 All functions take boxes (..., 4) float32 xyxy in pixels whose leading shapes broadcast, and return one value per pair
 in that broadcast shape. Empty input gives empty output.

@@ -1,16 +1,17 @@
-"""The charts of an evaluation as matplotlib figures; no global state, no files. The sheet of images is in `report.py`."""
+"""The charts of an evaluation as matplotlib figures; no global state, no files. The image sheet is in `report.py`."""
 
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from detection.confusion import ThresholdCurves
 from detection.metrics import AREA_RANGES, IOU_50, SIZES, CocoMetric, CocoResult
 from vision.record import Dataset
 
-INK, MUTED, GRID = "#1f2430", "#6b7280", "#e5e7eb"
+INK, MUTED, FAINT, GRID = "#1f2430", "#6b7280", "#cbd5e1", "#e5e7eb"
 PALETTE = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f", "#92400e", "#475569")
 NAMED_CURVES = len(PALETTE)
 """More classes than this are drawn as thin grey lines, and only the outer ones are named."""
@@ -43,9 +44,8 @@ def draw_ap_by_size(dataset: Dataset, result: CocoResult) -> Figure:
     names = ["mean of classes", *(dataset.classes[label] for label in labels)]
     figure = Figure(figsize=(8.4, 1.9 + 0.62 * len(names)), layout="constrained", facecolor="white")
     axes = figure.subplots()
-    shading = axes.imshow(np.ma.masked_less(values, 0), cmap="RdYlGn", vmin=0, vmax=1, aspect="auto", alpha=0.75)
+    shading = axes.imshow(np.ma.masked_less(values, 0), cmap="RdYlBu", vmin=0, vmax=1, aspect="auto", alpha=0.6)
     _tidy(axes, "Average precision by object size" + _left_out(dataset, labels), "", "")
-    axes.grid(visible=False)
     axes.set_xticks(range(len(SIZES)), [SIZE_NAMES[size] for size in SIZES])
     axes.set_yticks(range(len(names)), [_short(name) for name in names])
     axes.axhline(0.5, color="white", linewidth=5)
@@ -54,9 +54,7 @@ def draw_ap_by_size(dataset: Dataset, result: CocoResult) -> Figure:
         axes.text(column, row - 0.1, text, ha="center", va="center", color=INK, fontsize=12, fontweight="bold")
         objects = f"{support[row, column]:,} object" + ("" if support[row, column] == 1 else "s")
         axes.text(column, row + 0.26, objects, ha="center", va="center", color=INK, fontsize=8)
-    bar = figure.colorbar(shading, ax=axes, shrink=0.9, pad=0.02)
-    bar.set_label("AP, mean over IoU 0.50–0.95", color=MUTED)
-    bar.outline.set_visible(False)
+    _colour_bar(figure, axes, shading, "AP, mean over IoU 0.50–0.95", aspect=8 + 3 * len(names))
     return figure
 
 
@@ -66,6 +64,7 @@ def draw_confusion(matrix: np.ndarray, dataset: Dataset, score_threshold: float)
     chosen = [*labels, len(dataset.classes)]
     counts = matrix[np.ix_(chosen, chosen)]
     share = counts / np.maximum(matrix[chosen].sum(axis=1, keepdims=True), 1)
+    share[-1] = 0.0  # False alarms have no true class to be a share of.
     names = [_short(dataset.classes[label]) for label in labels]
     side = max(5.6, 2.6 + 0.62 * len(chosen))
     figure = Figure(figsize=(side + 1.2, side), layout="constrained", facecolor="white")
@@ -73,16 +72,12 @@ def draw_confusion(matrix: np.ndarray, dataset: Dataset, score_threshold: float)
     shading = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     title = f"Confusion at IoU ≥ 0.5, score ≥ {score_threshold:.2f} (best F1)" + _left_out(dataset, labels)
     _tidy(axes, title, "detected as", "ground truth")
-    axes.grid(visible=False)
     axes.set_xticks(range(len(chosen)), [*names, "background\n(missed)"], rotation=35, ha="right")
     axes.set_yticks(range(len(chosen)), [*names, "background\n(false alarm)"])
-    for edge in (len(labels) - 0.5,):
-        axes.axhline(edge, color=MUTED, linewidth=1)
-        axes.axvline(edge, color=MUTED, linewidth=1)
+    axes.axhline(len(labels) - 0.5, color=MUTED, linewidth=1)
+    axes.axvline(len(labels) - 0.5, color=MUTED, linewidth=1)
     _write_counts(axes, counts, share)
-    bar = figure.colorbar(shading, ax=axes, shrink=0.8, pad=0.02)
-    bar.set_label("share of the row", color=MUTED)
-    bar.outline.set_visible(False)
+    _colour_bar(figure, axes, shading, "share of the true class", aspect=14 + len(chosen))
     return figure
 
 
@@ -106,6 +101,7 @@ def most_frequent(dataset: Dataset, limit: int) -> list[int]:
 def _draw_precision_over_recall(axes: Axes, metric: CocoMetric) -> None:
     curves, result = metric.precision_recall(), metric.result()
     _tidy(axes, "Precision over recall at IoU 0.5", "recall", "precision")
+    _unit_square(axes)
     if not curves.labels:
         axes.text(0.5, 0.5, "no ground truth in this split", ha="center", color=MUTED)
         return
@@ -113,12 +109,12 @@ def _draw_precision_over_recall(axes: Axes, metric: CocoMetric) -> None:
     has_few = len(curves.labels) <= NAMED_CURVES
     named = set(range(len(average))) if has_few else set(np.argsort(average)[[0, 1, 2, -3, -2, -1]].tolist())
     palette = iter(PALETTE)
-    for index, (label, precision) in enumerate(zip(curves.labels, curves.precision, strict=True)):
-        style: dict[str, Any] = {"color": GRID, "linewidth": 0.8, "zorder": 1}
+    for index in range(len(average)) if has_few else np.argsort(average)[::-1]:
+        style: dict[str, Any] = {"color": FAINT, "linewidth": 0.8, "zorder": 1}
         if index in named:
-            name = _short(metric.dataset.classes[label])
+            name = _short(metric.dataset.classes[curves.labels[index]])
             style = {"color": next(palette), "linewidth": 1.8, "label": f"{name}  AP50 {average[index]:.3f}"}
-        axes.plot(curves.recall, precision, **style)
+        axes.plot(curves.recall, curves.precision[index], **style)
     mean_name = f"mean of {len(average)} classes  mAP50 {np.mean(average):.3f}"
     axes.plot(curves.recall, curves.precision.mean(axis=0), color=INK, linewidth=3, label=mean_name, zorder=3)
     axes.legend(loc="lower left", frameon=True, framealpha=0.9, edgecolor=GRID, fontsize=9)
@@ -126,6 +122,7 @@ def _draw_precision_over_recall(axes: Axes, metric: CocoMetric) -> None:
 
 def _draw_thresholds(axes: Axes, curves: ThresholdCurves) -> None:
     _tidy(axes, "What a score threshold gives, all classes, IoU 0.5", "score threshold", "")
+    _unit_square(axes)
     axes.plot(curves.thresholds, curves.precision, color=PALETTE[0], linewidth=1.8, label="precision")
     axes.plot(curves.thresholds, curves.recall, color=PALETTE[1], linewidth=1.8, label="recall")
     axes.plot(curves.thresholds, curves.f1, color=INK, linewidth=3, label="F1")
@@ -139,13 +136,23 @@ def _tidy(axes: Axes, title: str, x_name: str, y_name: str) -> None:
     axes.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
     axes.set_xlabel(x_name, color=MUTED)
     axes.set_ylabel(y_name, color=MUTED)
+    axes.tick_params(colors=INK, length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _unit_square(axes: Axes) -> None:
     axes.set_xlim(0, 1.01)
     axes.set_ylim(0, 1.03)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+
+
+def _colour_bar(figure: Figure, axes: Axes, shading: AxesImage, name: str, aspect: float) -> None:
+    bar = figure.colorbar(shading, ax=axes, shrink=0.9, pad=0.02, aspect=aspect)
+    bar.set_label(name, color=MUTED)
+    bar.ax.tick_params(colors=INK, length=0)
+    bar.outline.set_visible(False)
 
 
 def _write_counts(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
@@ -153,7 +160,6 @@ def _write_counts(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count == 0:
             continue
-        # False alarms have no true class, so a share of their row would say nothing about a class.
         text = f"{count:,}" if row == last else f"{count:,}\n{share[row, column]:.0%}"
         colour = "white" if share[row, column] > 0.55 else INK
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)

@@ -76,7 +76,7 @@ class DetectionBatch:
 
     def _with_tensors(self, images: Tensor, boxes: Tensor, labels: Tensor) -> "DetectionBatch":
         counts = [len(target["labels"]) for target in self.targets]
-        pairs = zip(boxes.split(counts), labels.split(counts), strict=True)
+        pairs = zip(torch.split(boxes, counts), torch.split(labels, counts), strict=True)
         return replace(self, images=images, targets=[{"boxes": b, "labels": n} for b, n in pairs])
 
 
@@ -103,9 +103,7 @@ class DetectionDataset(torch.utils.data.Dataset):
         epochs: of the run; mosaic and mixup end before the last ones.
     """
 
-    def __init__(
-        self, dataset: Dataset, settings: DetectionSettings, *, train: bool, seed: int, epochs: int
-    ) -> None:
+    def __init__(self, dataset: Dataset, settings: DetectionSettings, *, train: bool, seed: int, epochs: int) -> None:
         self.classes = dataset.classes
         self.records = dataset.records
         self.settings = settings

@@ -59,8 +59,8 @@ class FasterRcnnModel(StrictModel):
     weights: str | None = None
     """`torchvision:COCO_V1` for the official detector, or `file:`/`stage:`/`models:`."""
     fpn_channels: PositiveInt = 256
-    levels: Annotated[tuple[int, ...], FromList] = (2, 3, 4, 5)
-    """Pyramid levels; level l has stride 2**l."""
+    levels: Annotated[tuple[int, ...], FromList] = (2, 3, 4, 5, 6)
+    """Pyramid levels; level l has stride 2**l. Those coarser than the backbone's last serve proposals only."""
     anchor_sizes: Annotated[tuple[float, ...], FromList] | None = None
     """One per level, pixels; null = 8 x stride."""
     rois_per_image: PositiveInt = 512
@@ -68,6 +68,17 @@ class FasterRcnnModel(StrictModel):
     proposals_test: PositiveInt = 1000
     roi_pool: PositiveInt = 7
     head_channels: PositiveInt = 1024
+    official: (
+        Literal[
+            "fasterrcnn_resnet50_fpn_v2",
+            "fasterrcnn_mobilenet_v3_large_fpn",
+            "fasterrcnn_mobilenet_v3_large_320_fpn",
+        ]
+        | None
+    ) = None
+    """Build torchvision's detector of this name: backbone, levels, channels and pooling are then its own, and
+    `torchvision:COCO_V1` fits. Null = from the settings above, which with backbone resnet50 alone are
+    torchvision's fasterrcnn_resnet50_fpn."""
 
 
 class DenseHeadModel(StrictModel):
@@ -109,13 +120,7 @@ class SsdliteModel(StrictModel):
 
 
 ModelSettings = Annotated[
-    YoloModel
-    | YoloxModel
-    | FasterRcnnModel
-    | RetinanetModel
-    | FcosModel
-    | SsdModel
-    | SsdliteModel,
+    YoloModel | YoloxModel | FasterRcnnModel | RetinanetModel | FcosModel | SsdModel | SsdliteModel,
     Field(discriminator="name"),
 ]
 

@@ -20,7 +20,7 @@ from engine.distributed import bare
 from engine.sampling import derive_seed
 from engine.task import TaskSpec
 from foundation.errors import ConfigError, DataError
-from vision.augment.letterbox import PAD_VALUE, LetterboxInfo
+from vision.augment import PAD_VALUE, LetterboxInfo
 from vision.formats import known_splits, read_dataset
 from vision.record import Dataset
 from vision.settings import DataSettings

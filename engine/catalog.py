@@ -18,7 +18,9 @@ class TaskEntry:
     predictor: str
     """Callable(bundle folder, device) -> deploy.predictor.Predictor protocol."""
     report: str
-    """Callable that draws the pictures of one evaluation."""
+    """Callable(TaskSpec, classes, split, predictions file, folder) -> paths of the pictures it drew."""
+    preview: str
+    """Callable(DataSettings, split, task settings, *, seed, count) -> (H, W, 3) uint8 RGB sheet of training samples."""
     zoo: str
     """Callable() -> list of dicts, one per model the task offers."""
     main_metric: str
@@ -29,7 +31,8 @@ TASKS: dict[str, TaskEntry] = {
         settings="detection.settings:DetectionSettings",
         task="detection.task:DetectionTask",
         predictor="detection.predictor:build_predictor",
-        report="detection.report:draw_report",
+        report="detection.report:report_evaluation",
+        preview="detection.preview:preview_sheet",
         zoo="detection.zoo:list_models",
         main_metric="map",
     ),

@@ -1,5 +1,7 @@
 """The one training loop. Knows no task and no Ray: it follows a plan, evaluates, checkpoints, keeps a journal."""
 
+import os
+import socket
 import time
 from typing import Any
 
@@ -8,7 +10,7 @@ import torch.distributed as dist
 from engine import catalog
 from engine.bundle import Manifest, save_bundle
 from engine.checkpoint import CheckpointStore, Position, load_checkpoint
-from engine.distributed import broadcast_object, is_distributed
+from engine.distributed import broadcast_object, gather_objects, is_distributed
 from engine.evaluation import evaluate
 from engine.job import STOP_FILE, TrainJob
 from engine.journal import Journal, next_attempt
@@ -93,6 +95,7 @@ def _restore(run: _Run) -> None:
 
 def _announce(run: _Run) -> None:
     job, state = run.job, run.state
+    workers = gather_objects({"host": socket.gethostname(), "pid": os.getpid()})
     if job.loop.sync_bn and run.runtime.device.type != "cuda":
         run.journal.event("warning", "loop.sync_bn has no effect on the CPU: each worker normalises its own images")
     run.journal.write(
@@ -105,6 +108,7 @@ def _announce(run: _Run) -> None:
         first_step=state.position.step,
         parameters=sum(p.numel() for p in state.model.parameters()),
         train_images=run.plan.num_samples,
+        workers=workers,
     )
 
 

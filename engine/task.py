@@ -64,6 +64,10 @@ class Metric(Protocol):
 
     def compute(self) -> dict[str, float]: ...
 
+    def to_json(self) -> list[dict[str, Any]]:
+        """Every prediction gathered so far, as plain data in the field's own format."""
+        ...
+
 
 class TaskDataset(Protocol):
     """Map-style data set over `SampleKey`."""

@@ -4,7 +4,6 @@ Ray restarts the group of workers after a failure; the loop itself finds its new
 So Ray keeps no checkpoints of ours, and a step never waits for its controller.
 """
 
-import os
 import time
 from pathlib import Path
 from typing import Any

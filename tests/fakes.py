@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from detection.detections import Detections
+from engine.bundle import Manifest, save_bundle
 from vision.record import Dataset, Record
 
 
@@ -81,6 +83,34 @@ def jittered_detections(
     return predictions
 
 
+def write_yolo_dataset(folder: Path, images: int = 8, image_size: tuple[int, int] = (48, 64)) -> Path:
+    """Write splits `train` and `val` of dark noisy images with one or two rectangles: reddish `ruby`, bluish `opal`."""
+    (folder / "data.yaml").parent.mkdir(parents=True, exist_ok=True)
+    (folder / "data.yaml").write_text("names: [ruby, opal]\ntrain: images/train\nval: images/val\n")
+    for split, seed in (("train", 0), ("val", 1)):
+        rng = np.random.default_rng(seed)
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for index in range(images):
+            image, lines = _rectangles(rng, 1 + index % 2, image_size)
+            cv2.imwrite(str(folder / "images" / split / f"{index:02d}.png"), image[..., ::-1])
+            (folder / "labels" / split / f"{index:02d}.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def _rectangles(rng: np.random.Generator, count: int, image_size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
+    height, width = image_size
+    image, lines = rng.integers(0, 60, (height, width, 3), dtype=np.uint8), []
+    for position in range(count):
+        label = int(rng.integers(0, 2))
+        w, h = (int(side) for side in rng.integers(14, 26, 2))
+        x1 = int(rng.integers(0, width // 2 - w)) + position * width // 2 if w < width // 2 else 0
+        y1 = int(rng.integers(0, height - h))
+        image[y1 : y1 + h, x1 : x1 + w] = (250, 180, 180) if label == 0 else (180, 180, 250)
+        lines.append(f"{label} {(x1 + w / 2) / width} {(y1 + h / 2) / height} {w / width} {h / height}")
+    return image, lines
+
+
 class FakeDetector(nn.Module):
     """Sees the bright rectangle: one detection per image around all pixels above one half.
 
@@ -105,3 +135,11 @@ class FakeDetector(nn.Module):
             return {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}
         box = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
         return {"boxes": box[None], "scores": torch.tensor([0.9]), "labels": self.label.round().long()}
+
+
+def save_fake_bundle(folder: Path, label: float = 1.0) -> Path:
+    """Write the bundle of a `FakeDetector` that calls everything by this label, and return its folder."""
+    settings = {"image_size": [64, 64]}
+    manifest = Manifest(task="detection", settings=settings, classes=("ruby", "opal"), preprocessing={})
+    save_bundle(folder / "bundle", FakeDetector(label).state_dict(), manifest)
+    return folder / "bundle"

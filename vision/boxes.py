@@ -1,6 +1,6 @@
 """Boxes as numpy arrays: areas, overlaps, clipping and conversions. No images and no tensors here.
 
-Boxes are (N, 4) xyxy in absolute pixels, origin top left, width is `x2 - x1`. Empty input gives empty output everywhere.
+Boxes are (N, 4) xyxy in absolute pixels, origin top left, width is `x2 - x1`. Empty input gives empty output.
 """
 
 import numpy as np

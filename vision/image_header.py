@@ -1,5 +1,6 @@
 """What can be said of an image file without decoding it: its size, and whether its end is missing. No pixels here."""
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -45,15 +46,24 @@ def image_size(path: Path | str) -> tuple[int, int]:
             image = Image.open(path)
         with image:
             width, height = image.size
-            if image.format == "JPEG" and "exif" in image.info:
-                turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_QUARTER_TURNS
-                return (width, height) if turned else (height, width)
-            return height, width
+            return (width, height) if _is_turned(image) else (height, width)
     except Image.DecompressionBombError as error:
         reason = f"too large an image to be read at once, cut it into tiles ({error})"
         raise FaultError(reason, "not_an_image", path) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise unreadable(path) from error
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Tell whether a JPEG's EXIF orientation swaps its width and height; broken EXIF says nothing."""
+    if image.format != "JPEG" or "exif" not in image.info:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return image.getexif().get(_EXIF_ORIENTATION) in _EXIF_QUARTER_TURNS
+    except (SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        return False
 
 
 def unreadable(path: Path) -> FaultError:
@@ -62,7 +72,9 @@ def unreadable(path: Path) -> FaultError:
         return FaultError("this image does not exist", "missing_file", path)
     if path.stat().st_size == 0:
         return FaultError("this image is an empty file", "not_an_image", path)
-    return FaultError("not an image, or of a kind that cannot be read (JPEG, PNG, BMP, TIFF, WebP)", "not_an_image", path)
+    return FaultError(
+        "not an image, or of a kind that cannot be read (JPEG, PNG, BMP, TIFF, WebP)", "not_an_image", path
+    )
 
 
 def cut_short(path: Path) -> FaultError:

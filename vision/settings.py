@@ -69,6 +69,4 @@ class ScenesData(DataBase):
     """(height, width)."""
 
 
-DataSettings = Annotated[
-    VocData | CocoData | YoloData | ScenesData, Field(discriminator="format")
-]
+DataSettings = Annotated[VocData | CocoData | YoloData | ScenesData, Field(discriminator="format")]

@@ -78,11 +78,9 @@ class YoloHead(nn.Module):
 
         self.cls_convs = branches()
         self.box_convs = branches()
-        self.cls_preds = nn.ModuleList(nn.Conv2d(hidden, num_classes, 1) for _ in in_channels)
-        self.box_preds = nn.ModuleList(nn.Conv2d(hidden, 4, 1) for _ in in_channels)
-        for cls_pred, box_pred in zip(self.cls_preds, self.box_preds, strict=True):
-            nn.init.constant_(cls_pred.bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
-            nn.init.constant_(box_pred.bias, INITIAL_DISTANCE)
+        prior = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
+        self.cls_preds = nn.ModuleList(_biased_conv(hidden, num_classes, prior) for _ in in_channels)
+        self.box_preds = nn.ModuleList(_biased_conv(hidden, 4, INITIAL_DISTANCE) for _ in in_channels)
 
     def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
         """Return (B, 4 + K, H, W) per level: raw left, top, right, bottom, then class logits."""
@@ -92,6 +90,14 @@ class YoloHead(nn.Module):
                 features, self.box_convs, self.box_preds, self.cls_convs, self.cls_preds, strict=True
             )
         ]
+
+
+def _biased_conv(in_channels: int, out_channels: int, bias: float) -> nn.Conv2d:
+    """A 1x1 convolution whose untrained output lies around `bias`."""
+    conv = nn.Conv2d(in_channels, out_channels, 1)
+    with torch.no_grad():
+        conv.bias.fill_(bias)  # type: ignore[union-attr]
+    return conv
 
 
 class YoloDetector(nn.Module):

@@ -5,6 +5,7 @@ Shape letters: B images, C channels, H W pixels of a feature map, A anchor point
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -123,7 +124,7 @@ class CspDarknet(nn.Module):
     def __init__(self, widths: Sequence[int], depths: Sequence[int], stem: nn.Module, *, depthwise: bool) -> None:
         super().__init__()
         self.stem = stem
-        down = [build_conv(a, b, 3, 2, depthwise=depthwise) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        down = [build_conv(a, b, 3, 2, depthwise=depthwise) for a, b in pairwise(widths)]
         csp = [
             CspLayer(width, width, depth, shortcut=stage < 3, depthwise=depthwise)
             for stage, (width, depth) in enumerate(zip(widths[1:], depths, strict=True))

@@ -3,7 +3,6 @@
 Source: Ge et al. 2021, arXiv:2107.08430. Shape letters: B images, A anchor points of all levels, K classes.
 """
 
-import logging
 import math
 from dataclasses import dataclass
 
@@ -28,9 +27,6 @@ from engine.distributed import mean_over_ranks
 from engine.weights import load_into, load_state
 from foundation.errors import ConfigError
 
-log = logging.getLogger(__name__)
-
-OFFICIAL_RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/"
 PRIOR_PROBABILITY = 1e-2
 """What an untrained head says; keeps the first steps from drowning in false positives."""
 BOX_WEIGHT = 5.0
@@ -187,7 +183,9 @@ def yolox_losses(
     image_index, anchor_index = positive.nonzero(as_tuple=True)
     gt_index = assignment.gt_index_BA[image_index, anchor_index]
     gt_boxes = truths.boxes_BG4[image_index, gt_index]
-    wanted = one_hot(truths.labels_BG[image_index, gt_index], logits_BAK.shape[2]) * assignment.quality_BA[positive][:, None]
+    wanted = (
+        one_hot(truths.labels_BG[image_index, gt_index], logits_BAK.shape[2]) * assignment.quality_BA[positive][:, None]
+    )
     overlap = iou(boxes_BA4[image_index, anchor_index], gt_boxes)
     losses = {
         "loss_box": BOX_WEIGHT * (1 - overlap.square()).sum() / num_positives,
@@ -242,8 +240,5 @@ def build(settings: DetectionSettings, num_classes: int) -> YoloxDetector:
         raise ConfigError(f"yolox cannot be built from the settings of {model.name!r}; set `model.name: yolox`.")
     detector = YoloxDetector(build_network(model.size, num_classes), settings, l1_loss=model.l1_loss)
     if model.weights is not None:
-        uri = model.weights
-        if uri.startswith("yolox:"):
-            uri = OFFICIAL_RELEASE + uri.removeprefix("yolox:")
-        load_into(detector, load_state(uri), what=f"yolox {model.size}", allow_head_mismatch=True)
+        load_into(detector, load_state(model.weights), what=f"yolox {model.size}", allow_head_mismatch=True)
     return detector

@@ -27,7 +27,7 @@ def address_fault(address: str, schemes: tuple[str, ...]) -> str | None:
     if not colon or scheme not in schemes:
         forms = listed(_FORMS[name][1] for name in schemes)
         hint = nearest(scheme, schemes) if colon else ""
-        return f"{address!r} is no address; expected {forms}{hint}"
+        return f"{address!r} is no address for this key; expected {forms}{hint}"
     pattern, form = _FORMS[scheme]
     return None if pattern.fullmatch(rest) else f"{address!r} is not of the form {form}"
 

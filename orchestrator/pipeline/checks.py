@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from foundation.errors import ConfigError
 from orchestrator.pipeline import addresses, graph
 from orchestrator.pipeline.problems import KeyPath, nearest
+from orchestrator.tracking.location import tracking_uri
 
 Found = Iterator[tuple[KeyPath, str]]
 
@@ -31,9 +33,18 @@ def find_faults(data: Any, folder: Path) -> Found:
         yield from _data_faults(("data", name), _mapping(data_set), folder)
     if "stages" in data and data["stages"] == {}:
         yield ("stages",), "there are no stages; nothing would run"
-    storage = data.get("storage")
+    yield from _store_faults(data)
+
+
+def _store_faults(data: Mapping[str, Any]) -> Found:
+    storage, uri = data.get("storage"), _mapping(data.get("tracking")).get("uri")
     if isinstance(storage, str) and "://" in storage:
         yield ("storage",), f"expected a folder, got {storage!r}"
+    if isinstance(uri, str):
+        try:
+            tracking_uri(Path(), uri)
+        except ConfigError as error:
+            yield ("tracking", "uri"), str(error)
 
 
 def _reference_faults(stages: Mapping[str, Any]) -> Found:
@@ -68,6 +79,7 @@ def _stage_faults(stages: Mapping[str, Any], data_sets: Mapping[str, Any], folde
             yield (*path, "alias"), f"the alias {RESERVED_ALIAS!r} is MLflow's own; choose another"
         for place, text in graph.strings(stage, path):
             yield from _address_faults(place, text, stage.get("kind"), folder)
+        yield from _combination_faults(path, stage)
         yield from _transform_faults((*path, "augment", "transforms"), stage)
 
 
@@ -83,6 +95,24 @@ def _address_faults(path: KeyPath, text: str, kind: Any, folder: Path) -> Found:
         yield path, fault
     elif text.startswith(addresses.FILE_SCHEME) and not addresses.file_path(text, folder).exists():
         yield path, f"there is no file {addresses.file_path(text, folder)}"
+
+
+def _combination_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:
+    """Yield keys that contradict each other or would have no effect."""
+    workers = _mapping(stage.get("resources")).get("num_workers")
+    match workers:
+        case [int(fewest), int(most)] if fewest > most:
+            yield (*path, "resources", "num_workers"), f"expected [fewest, most], got {workers}"
+    if "val_split" not in stage or stage["val_split"] is not None:
+        return
+    loop = _mapping(stage.get("loop"))
+    watching = {
+        "early_stop": loop.get("early_stop") is not None,
+        "select": loop.get("select") == "best",
+        "schedule": _mapping(loop.get("schedule")).get("name") == "plateau",
+    }
+    for key in (key for key, is_watching in watching.items() if is_watching):
+        yield (*path, "loop", key), "this watches a validation metric, but `val_split` is null"
 
 
 def _transform_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:

@@ -24,7 +24,7 @@ UNCOUNTED_LOOP_KEYS = {"log_every_steps", "ledger", "num_loader_workers"}
 UNCOUNTED_DATA_KEYS = {"root", "splits", "download"}
 
 
-def stage_fingerprint(
+def fingerprint_parts(
     stage: StrictModel,
     *,
     seed: int,
@@ -32,8 +32,8 @@ def stage_fingerprint(
     code: str,
     data: StrictModel | None = None,
     data_digests: Mapping[str, str] | None = None,
-) -> str:
-    """Return the sha256, as 64 hex digits, of all that a stage's result depends on.
+) -> dict[str, Any]:
+    """Return all that a stage's result depends on, as plain JSON data, so that a later run can say what changed.
 
     Args:
         stage: the resolved stage.
@@ -44,7 +44,7 @@ def stage_fingerprint(
         data: the settings of its data set, if it has one.
         data_digests: digests of that data set's contents by split.
     """
-    content = {
+    return {
         "stage": _counted(stage),
         "seed": seed,
         "upstream": dict(upstream),
@@ -52,7 +52,11 @@ def stage_fingerprint(
         "data": data.model_dump(mode="json", exclude=UNCOUNTED_DATA_KEYS) if data else None,
         "data_digests": dict(data_digests or {}),
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint_of(parts: Mapping[str, Any]) -> str:
+    """Return the sha256 of `fingerprint_parts`, as 64 hex digits."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @cache

@@ -29,10 +29,10 @@ _EXPECTED: dict[str, str] = {
     "is_instance_of": "a path",
 }
 _COMPARED: dict[str, str] = {
-    "greater_than": "> {gt}",
-    "greater_than_equal": ">= {ge}",
-    "less_than": "< {lt}",
-    "less_than_equal": "<= {le}",
+    "greater_than": "> {gt:g}",
+    "greater_than_equal": ">= {ge:g}",
+    "less_than": "< {lt:g}",
+    "less_than_equal": "<= {le:g}",
 }
 
 
@@ -56,6 +56,8 @@ def _path_in_file(detail: ErrorDetails, data: Any) -> KeyPath:
     location = detail["loc"]
     if detail["type"] == "missing":
         return (*_longest_match(location[:-1], data), location[-1])
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found") and isinstance(detail["input"], dict):
+        return (*_longest_match(location, data), _discriminator(detail))
     return _longest_match(location, data)
 
 
@@ -96,23 +98,27 @@ def _unknown_key(path: KeyPath, _: ErrorDetails, data: Any) -> str:
 
 
 def _missing_key(path: KeyPath, _: ErrorDetails, __: Any) -> str:
+    if isinstance(path[-1], int):
+        return f"the list is too short: item {path[-1] + 1} is missing"
     return f"missing key {str(path[-1])!r}"
 
 
 def _wrong_tag(_: KeyPath, detail: ErrorDetails, __: Any) -> str:
     context = detail.get("ctx", {})
-    key, tag = str(context["discriminator"]).strip("'"), str(context["tag"])
+    key, tag = _discriminator(detail), str(context["tag"])
     known = [word.strip(" '") for word in str(context["expected_tags"]).split(",")]
     return f"unknown {key} {tag!r}; expected {listed(known)}{nearest(tag, known)}"
 
 
 def _missing_tag(path: KeyPath, detail: ErrorDetails, data: Any) -> str:
-    key = str(detail.get("ctx", {})["discriminator"]).strip("'")
-    return f"missing key {key!r}" if isinstance(detail["input"], dict) else _not_a_mapping(path, detail, data)
-
-
-def _not_a_mapping(_: KeyPath, detail: ErrorDetails, __: Any) -> str:
+    if isinstance(detail["input"], dict):
+        return _missing_key(path, detail, data)
     return f"expected a mapping of keys, got {described(detail['input'])}"
+
+
+def _discriminator(detail: ErrorDetails) -> str:
+    """Return the key that chooses between the types, for example `kind`."""
+    return str(detail.get("ctx", {})["discriminator"]).strip("'")
 
 
 def _own_words(_: KeyPath, detail: ErrorDetails, __: Any) -> str:

@@ -99,10 +99,10 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        here = sorted(str(found.name) for found in path.parent.glob("*.y*ml"))
-        hint = nearest(path.name, here) or (f"; there are: {', '.join(here[:5])}" if here else "")
+        here = sorted(found.name for found in path.parent.glob("*.y*ml"))
+        hint = nearest(path.name, here) or (f"; there are: {', '.join(here[:5])}." if here else ".")
         raise ConfigError(
-            f"there is no pipeline file {path}{hint}. Give the path of a YAML file, or write one: `orchestrator init`."
+            f"there is no pipeline file {path}{hint} Give the path of one, or write one: `orchestrator init`."
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
@@ -115,7 +115,8 @@ def _syntax_message(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
     if line <= len(lines) and re.match(r" *\t", lines[line - 1]):
         return "a tab indents this line; YAML wants spaces"
     context = f" ({error.context})" if error.context else ""
-    return f"this is not YAML: {error.problem}{context}"
+    hint = "; inside { } and [ ] write a ${…} in quotes" if line <= len(lines) and "${" in lines[line - 1] else ""
+    return f"this is not YAML: {error.problem}{context}{hint}"
 
 
 @dataclass
@@ -179,7 +180,8 @@ class _Builder:
                 self._report(node, path, f"cannot fill in {match[0]!r}; {expected}", is_unresolved=True)
                 return match[0]
             name, default = environment.groups()
-            value = os.environ.get(name) or default
+            value = os.environ.get(name)
+            value = default if not value and default is not None else value
             if value is None:
                 mend = f"set it, or write ${{env:{name}:-default}}"
                 self._report(node, path, f"the environment variable {name} is not set; {mend}", is_unresolved=True)

@@ -20,8 +20,8 @@ def tracking_uri(storage: Path, uri: str | None) -> str:
     scheme = uri.partition(":")[0].partition("+")[0]
     if scheme not in SCHEMES:
         raise ConfigError(
-            f"tracking.uri is {without_password(uri)!r}, which MLflow has no store for; expected null (a SQLite database "
-            f"inside `storage`), http://HOST:PORT of an MLflow server, or one of {', '.join(SCHEMES)}."
+            f"tracking.uri is {without_password(uri)!r}, which MLflow has no store for; expected null (a SQLite "
+            f"database inside `storage`), http://HOST:PORT of an MLflow server, or one of {', '.join(SCHEMES)}."
         )
     return uri
 

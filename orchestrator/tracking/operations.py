@@ -1,4 +1,4 @@
-"""What an outbox can do to an MLflow run: one function per kind, all of plain JSON arguments so that they can wait on disk."""
+"""What an outbox can do to an MLflow run: one function per kind, with JSON arguments that can wait on disk."""
 
 import json
 import re

@@ -49,7 +49,7 @@ class Outbox:
     def __init__(self, client: Client, folder: Path, state: OutboxState) -> None:
         self.state = state
         self.folder = folder
-        self.on_created: Callable[[str], None] = lambda run_id: None
+        self.on_created: Callable[[str], None] = lambda _run_id: None
         """Told the run's id as soon as there is one."""
         self.refused: list[str] = []
         self._client = client

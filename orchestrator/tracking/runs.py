@@ -135,7 +135,8 @@ class Tracker:
             client.call(lambda api: api.search_experiments(max_results=1))
         except CallRefused as error:
             raise InfrastructureError(
-                f"{without_password(client.uri)} answers, but not as an MLflow server would: {error}. Mend `tracking.uri`."
+                f"{without_password(client.uri)} answers, but not as an MLflow server would: {error}. "
+                "Mend `tracking.uri`."
             ) from error
         owner = uuid.uuid4().hex
         return cls(client, storage, settings, Sentinel(client.uri, owner, log_file), owner)
@@ -149,8 +150,10 @@ class Tracker:
     ) -> str:
         """Open the parent run, new or `run_id` again, and deliver first what earlier runs could not.
 
+        A `run_id` that the store does not know (any more) gives a new run.
+
         Raises:
-            InfrastructureError: if the store is away, or does not know `run_id` any more.
+            InfrastructureError: if the store is away.
         """
         folder = self._storage / name
         deliver_leftovers(self.client, folder)
@@ -220,10 +223,10 @@ class Tracker:
         refused = [reason for box in self._outboxes for reason in box.refused]
         lines = []
         if waiting:
+            files = ", ".join(str(box.folder / STATE_FILE) for box in waiting)
             lines.append(
-                f"The MLflow store at {without_password(self.client.uri)} was away: records of {len(waiting)} run(s) are "
-                f"kept in {', '.join(str(box.folder / STATE_FILE) for box in waiting)} and will be delivered by the next "
-                "`orchestrator run` or `resume` of this pipeline."
+                f"The MLflow store at {without_password(self.client.uri)} was away: records of {len(waiting)} run(s) "
+                f"are kept in {files} and go out with the next `orchestrator run` or `resume` of this pipeline."
             )
         if refused:
             lines.append(f"The MLflow store refused: {'; '.join(refused)}.")
@@ -239,6 +242,9 @@ class Tracker:
             "start_time": int(time.time() * 1000),
             "tags": tags,
         }
+        if run_id is not None and not self._is_known(run_id):
+            logger.warning("MLflow run %s of %s is gone from %s; a new one is made", run_id, name, self.client.uri)
+            run_id = None
         state = OutboxState(uri=self.client.uri, creation=creation, run_id=run_id)
         earlier = Outbox.load(self.client, folder) if run_id else None
         if earlier is not None and earlier.state.run_id == run_id:
@@ -263,12 +269,15 @@ class Tracker:
             keys = [key for key in api.get_run(run_id).data.metrics if not key.startswith("system/")]
             return {key: max(point.step for point in api.get_metric_history(run_id, key)) for key in keys}
 
+        return self.client.call(read)
+
+    def _is_known(self, run_id: str) -> bool:
         try:
-            return self.client.call(read)
-        except CallRefused as error:
-            raise InfrastructureError(
-                f"MLflow run {run_id} cannot be opened again: {error}. Start a new run with `orchestrator run`."
-            ) from error
+            return bool(self.client.call(lambda api: api.get_run(run_id)).info.lifecycle_stage == "active")
+        except CallRefused:
+            return False
+        except InfrastructureError:
+            return True
 
     def _ensure_experiment(self, name: str) -> str:
         is_own_store = self._settings.uri is None

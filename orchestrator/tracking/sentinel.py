@@ -1,20 +1,20 @@
 """A small process that outlives the driver: if the driver vanishes, it marks the driver's open MLflow runs KILLED.
 
 The driver holds a pipe to it and writes JSON lines: `{"open": RUN}`, `{"closed": RUN}`, `{"finished": true}`.
-Run as `python -m orchestrator.tracking.sentinel URI OWNER`; MLflow is imported only when there is a run to mark.
+Run as `python -m orchestrator.tracking.sentinel URI OWNER DRIVER_PID`. MLflow is imported only if
+there is a run to mark.
 """
 
 import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-WAIT_FOR_SENTINEL_S = 5.0
-PARENT_POLL_S = 2.0
 ATTEMPTS = 30
 """A server that is away at that moment is asked again, with `PAUSE_S` between the attempts."""
 PAUSE_S = 10.0
@@ -26,18 +26,16 @@ class Sentinel:
     def __init__(self, uri: str, owner: str, log_file: Path) -> None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "orchestrator.tracking.sentinel", uri, owner],
+            process = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator.tracking.sentinel", uri, owner, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C and the end of the terminal must not reach it
             )
-
-    @property
-    def pid(self) -> int:
-        """Process id, for tests and `doctor`."""
-        return self._process.pid
+        assert process.stdin is not None
+        self._pipe = process.stdin
+        process.wait()  # it forks itself away at once
 
     def opened(self, run_id: str) -> None:
         """Watch over a run."""
@@ -50,36 +48,31 @@ class Sentinel:
     def finish(self) -> None:
         """Send the process home."""
         self._say({"finished": True})
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(WAIT_FOR_SENTINEL_S)
+        with contextlib.suppress(OSError):
+            self._pipe.close()
 
     def _say(self, message: dict[str, object]) -> None:
-        if self._process.stdin is None or self._process.stdin.closed:
-            return
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
+        with contextlib.suppress(OSError, ValueError):  # a sentinel that died, a pipe already closed
+            self._pipe.write(json.dumps(message).encode() + b"\n")
+            self._pipe.flush()
 
 
-def watch(pipe: int, parent: int) -> list[str]:
+def watch(pipe: int, driver: int) -> list[str]:
     """Read messages until the driver is done or gone; return the runs it left open (none when it finished).
 
-    The end of the pipe says that the driver is gone. A forked child of the driver may hold the pipe open a little
-    longer, so the parent's id is looked at as well.
+    The end of the pipe says that the driver is gone. A forked child of the driver may hold the pipe open longer, so
+    where the system can wait for a process (Linux), the driver itself is watched too.
     """
+    try:
+        watched = [pipe, os.pidfd_open(driver)] if hasattr(os, "pidfd_open") else [pipe]
+    except ProcessLookupError:
+        watched = [pipe]
     open_runs: list[str] = []
     rest = b""
-    while True:
-        if not select.select([pipe], [], [], PARENT_POLL_S)[0]:
-            if os.getppid() != parent:
-                return open_runs
-            continue
+    while pipe in select.select(watched, [], [])[0]:
         chunk = os.read(pipe, 65536)
         if not chunk:
-            return open_runs
+            break
         *lines, rest = (rest + chunk).split(b"\n")
         for message in map(json.loads, lines):
             if message.get("finished"):
@@ -88,6 +81,7 @@ def watch(pipe: int, parent: int) -> list[str]:
                 open_runs.append(message["open"])
             if message.get("closed") in open_runs:
                 open_runs.remove(message["closed"])
+    return open_runs
 
 
 def mark_killed(uri: str, owner: str, run_ids: list[str]) -> None:
@@ -105,12 +99,16 @@ def mark_killed(uri: str, owner: str, run_ids: list[str]) -> None:
         mark(run_id)
 
 
-def main(uri: str, owner: str) -> None:
+def main(uri: str, owner: str, driver: str) -> None:
     """Wait for the driver's end and set things right."""
-    run_ids = watch(sys.stdin.fileno(), os.getppid())
+    if os.fork():
+        os._exit(0)  # an orphan is not found by those who end the driver with all its descendants, as Ray Jobs does
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    run_ids = watch(sys.stdin.fileno(), int(driver))
     for attempt in range(ATTEMPTS if run_ids else 0):
         try:
-            return mark_killed(uri, owner, run_ids)
+            mark_killed(uri, owner, run_ids)
+            break
         except Exception as error:
             print(f"sentinel, attempt {attempt}: {error}", file=sys.stderr, flush=True)
             time.sleep(PAUSE_S)

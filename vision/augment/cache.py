@@ -1,9 +1,16 @@
-"""Images kept decoded and fitted in memory that forked loader workers share."""
+"""Images kept decoded and fitted, in memory that all loader workers of a process share."""
 
 import logging
 import mmap
 import os
-from collections.abc import Sequence
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from multiprocessing.context import get_spawning_popen
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -15,10 +22,10 @@ FREE_MEMORY_SHARE = 0.5
 
 
 class ImageCache:
-    """One slot per image in an anonymous shared memory map.
+    """One slot per image in a memory file.
 
-    The map costs nothing until a slot is filled. Whatever a forked loader worker fills in is there for its
-    siblings and for the workers of later epochs. A pickled cache (spawned workers) arrives empty.
+    It costs nothing until a slot is filled. Whatever a loader worker of this process fills in, forked or spawned,
+    is there for its siblings and for the workers of later epochs. Pickled for any other purpose, it arrives empty.
 
     Args:
         shapes: (height, width) of each fitted image.
@@ -26,21 +33,20 @@ class ImageCache:
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
         self._shapes = tuple(shapes)
-        self._open()
+        self._starts = np.cumsum([0, *(height * width * 3 for height, width in shapes)], dtype=np.int64)
+        self._map(_open_memory_file(len(shapes) + int(self._starts[-1]) + 1))
 
-    def _open(self) -> None:
-        sizes = [height * width * 3 for height, width in self._shapes]
-        self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    def _map(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+        content = np.frombuffer(mmap.mmap(descriptor, 0), np.uint8)
         # One byte per slot says whether it is filled. Two workers that fill the same slot write the same bytes.
-        self._filled = np.frombuffer(mmap.mmap(-1, max(1, len(sizes))), np.uint8)
-        self._pixels = np.frombuffer(mmap.mmap(-1, max(1, int(self._starts[-1]))), np.uint8)
+        self._filled, self._pixels = content[: len(self._shapes)], content[len(self._shapes) :]
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"_shapes": self._shapes}
-
-    def __setstate__(self, state: dict[str, tuple[tuple[int, int], ...]]) -> None:
-        self._shapes = state["_shapes"]
-        self._open()
+    def __reduce__(self) -> tuple[Callable[..., "ImageCache"], tuple[object, ...]]:
+        if get_spawning_popen() is None:
+            return ImageCache, (self._shapes,)
+        return _attach, (self._shapes, self._starts, DupFd(self._descriptor))
 
     def get(self, index: int) -> np.ndarray | None:
         """Return the (H, W, 3) uint8 image of a slot, read-only, or None where it was not filled yet."""
@@ -57,6 +63,25 @@ class ImageCache:
 
     def _slot(self, index: int) -> np.ndarray:
         return self._pixels[self._starts[index] : self._starts[index + 1]].reshape(*self._shapes[index], 3)
+
+
+def _attach(shapes: tuple[tuple[int, int], ...], starts: np.ndarray, duplicate: Any) -> ImageCache:
+    """Open the cache of the parent process in a spawned loader worker."""
+    cache = ImageCache.__new__(ImageCache)
+    cache._shapes, cache._starts = shapes, starts
+    cache._map(duplicate.detach())
+    return cache
+
+
+def _open_memory_file(size: int) -> int:
+    """Return the descriptor of a new file of `size` zero bytes that lies in memory (on disk where there is no such)."""
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("image_cache")  # unlike /dev/shm, not limited to 64 MB in a container
+    else:
+        descriptor, path = tempfile.mkstemp()
+        Path(path).unlink()
+    os.ftruncate(descriptor, size)
+    return descriptor
 
 
 def build_cache(shapes: Sequence[tuple[int, int]]) -> ImageCache | None:

@@ -100,14 +100,12 @@ class Pipeline:
         return sample
 
     def _place(self, sample: BoxedImage, size: tuple[int, int], rng: np.random.Generator) -> BoxedImage:
-        """Scale and move a sample on a canvas of `size`; the sample itself where the recipe does neither."""
+        """Scale a sample and draw it on a canvas of `size`, near the centre."""
         recipe = self.recipe
-        if recipe.scale == (1.0, 1.0) and not recipe.translate and size == self.image_size:
-            return sample
         scaled = rescale(sample, rng.uniform(*recipe.scale))
         shift_y, shift_x = rng.uniform(-recipe.translate, recipe.translate, 2) * size
-        top = round((size[0] - scaled.image.shape[0]) / 2 + shift_y)
-        left = round((size[1] - scaled.image.shape[1]) / 2 + shift_x)
+        top = (size[0] - scaled.image.shape[0]) // 2 + round(shift_y)
+        left = (size[1] - scaled.image.shape[1]) // 2 + round(shift_x)
         canvas = blank(size)
         window = Window(0, 0, size[1], size[0])
         return BoxedImage(canvas, *paste(canvas, scaled, left, top, window, self.min_visibility))

@@ -38,7 +38,7 @@ PRESETS: dict[str, Recipe] = {
     "default": Recipe(
         mosaic=0.35,
         mosaic_scale=(0.4, 1.0),
-        scale=(0.5, 1.5),
+        scale=(0.65, 1.5),
         translate=0.15,
         flip_horizontal=0.5,
         gain=0.15,

@@ -9,7 +9,7 @@ from typing import Any
 
 from foundation.errors import ConfigError
 from vision.faults import FaultError
-from vision.formats.raw import RawImage, RawObject, RawSplit, require_folder, require_split, unique_names
+from vision.formats.raw import RawImage, RawObject, RawSplit, in_order, require_folder, require_split, unique_names
 from vision.record import Fault
 from vision.settings import CocoData, CocoSplit
 
@@ -19,7 +19,7 @@ _ROBOFLOW = "_annotations.coco.json"
 
 def splits(data: CocoData) -> tuple[str, ...]:
     """List the splits."""
-    return tuple(sorted(_layout(data)))
+    return in_order(_layout(data))
 
 
 def read(data: CocoData, split: str) -> RawSplit:
@@ -34,7 +34,7 @@ def read(data: CocoData, split: str) -> RawSplit:
     place = data.root or Path("data.splits")
     if data.root is not None and data.splits is None:
         require_folder(data.root)
-    require_split(split, layout, place)
+    require_split(split, in_order(layout), place)
     path, folder = layout[split].annotations, layout[split].images
     content = _load(path)
     if not content["images"]:

@@ -18,8 +18,8 @@ class RawObject(NamedTuple):
     """The numbers as they stand in the file, for messages."""
     name: str
     """Class name; one that is not in the list of classes is a fault."""
-    index: int
-    """0-based position in the image's annotation."""
+    position: int
+    """0-based place in the annotation file."""
     is_crowd: bool = False
     area: float | None = None
     """The annotation's own area; None = the box's."""
@@ -48,6 +48,12 @@ class RawSplit:
     faults: list[Fault] = field(default_factory=list)
     files: tuple[Path, ...] = ()
     """Further files that decide what the split is: its list, its JSON, its data.yaml."""
+
+
+def in_order(splits: Iterable[str]) -> tuple[str, ...]:
+    """Sort split names: train, val and test first, the others by name."""
+    rank = {"train": 0, "val": 1, "test": 2}
+    return tuple(sorted(splits, key=lambda name: (rank.get(name, len(rank)), name)))
 
 
 def require_split(split: str, known: Iterable[str], root: Path) -> None:

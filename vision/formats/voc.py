@@ -1,5 +1,6 @@
-"""Pascal VOC: `Annotations/*.xml`, `JPEGImages/`, `ImageSets/Main/SPLIT.txt`. Without lists all images are the split `all`.
+"""Pascal VOC: `Annotations/*.xml`, `JPEGImages/`, `ImageSets/Main/SPLIT.txt`.
 
+Without any list in `ImageSets/Main` all annotations are one split, called `all`.
 Coordinates in the files are 1-based and include the last pixel: pixel k spans [k - 1, k] of ours.
 Source: Everingham et al. 2010, "The Pascal Visual Object Classes Challenge"; development kit, section "Annotation".
 """
@@ -8,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from vision.faults import FaultError
-from vision.formats.raw import RawImage, RawObject, RawSplit, require_folder, require_split
+from vision.formats.raw import RawImage, RawObject, RawSplit, in_order, require_folder, require_split
 from vision.image_header import find_images
 from vision.record import Fault
 from vision.settings import VocData
@@ -24,7 +25,7 @@ def splits(data: VocData) -> tuple[str, ...]:
     lists = sorted(path.stem for path in _lists_folder(data.root).glob("*.txt"))
     if not lists:
         return (WHOLE,) if (data.root / "Annotations").is_dir() else ()
-    return tuple(name for name in lists if not any(name.endswith(f"_{other}") for other in lists))
+    return in_order(name for name in lists if not any(name.endswith(f"_{other}") for other in lists))
 
 
 def read(data: VocData, split: str) -> RawSplit:

@@ -25,7 +25,9 @@ def draw_background(rng: np.random.Generator, image_size: tuple[int, int]) -> np
     """
     photographs = load_photographs()
     photograph = photographs[rng.integers(len(photographs))]
-    crop = _random_crop(photograph, rng, aspect=image_size[1] / image_size[0])
+    aspect = image_size[1] / image_size[0]
+    # The livelier of two crops: much of one photograph is empty sky.
+    crop = max((_random_crop(photograph, rng, aspect) for _ in range(2)), key=lambda crop: crop[::4, ::4, 1].std())
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     shrinks = crop.shape[0] > image_size[0]
@@ -49,13 +51,12 @@ def light_scene(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
     slope_x, slope_y = rng.uniform(-0.14, 0.14, 2).astype(np.float32)
     vignette = np.float32(rng.uniform(0.0, 0.12))
-    light = 1.02 + slope_x * x + slope_y * y - vignette * (x * x + y * y)
-    image = image * light[..., None]
+    lit = image * (1.02 + slope_x * x + slope_y * y - vignette * (x * x + y * y))[..., None]
     if rng.random() < 0.25:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 0.6))
-    strength = np.float32(rng.uniform(0.0, 0.022))
-    image = image + strength * _sensor_noise(rng, height, width)
-    return (np.clip(image, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+        lit = cv2.GaussianBlur(lit, (0, 0), rng.uniform(0.35, 0.6))
+    lit += np.float32(rng.uniform(0.0, 0.022)) * _sensor_noise(rng, height, width)
+    # Scaling to bytes also rounds and cuts off at 0 and 255.
+    return cv2.convertScaleAbs(np.maximum(lit, 0, out=lit), alpha=255)
 
 
 def _random_crop(photograph: np.ndarray, rng: np.random.Generator, aspect: float) -> np.ndarray:
@@ -69,12 +70,12 @@ def _random_crop(photograph: np.ndarray, rng: np.random.Generator, aspect: float
 
 def _recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-    hue_shift = int(rng.integers(180)) if rng.random() < 0.35 else int(rng.integers(-12, 13)) % 180
+    hue_shift = int(rng.integers(180)) if rng.random() < 0.2 else int(rng.integers(-12, 13)) % 180
     hsv[..., 0] = (hsv[..., 0].astype(np.int16) + hue_shift) % 180
     hsv[..., 1] = cv2.convertScaleAbs(hsv[..., 1], alpha=rng.uniform(0.35, 1.15))
-    rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32) / 255
-    contrast, brightness = np.float32(rng.uniform(0.65, 1.05)), np.float32(rng.uniform(-0.08, 0.12))
-    return np.clip((rgb - 0.5) * contrast + 0.5 + brightness, 0.0, 1.0)
+    contrast, brightness = rng.uniform(0.65, 1.0), rng.uniform(-0.1, 0.06)
+    levels = (np.arange(256) / 255 - 0.5) * contrast + 0.5 + brightness
+    return cv2.LUT(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.clip(levels, 0, 1).astype(np.float32))
 
 
 @cache
@@ -85,6 +86,5 @@ def _noise_board() -> np.ndarray:
 def _sensor_noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Cut unit noise out of one prepared board at a random place; drawing it anew would cost half the time."""
     top, left = rng.integers(_NOISE_PX, size=2)
-    rows = (top + np.arange(height)) % _NOISE_PX
-    columns = (left + np.arange(width)) % _NOISE_PX
-    return _noise_board()[rows[:, None], columns[None]]
+    rows, columns = (top + np.arange(height)) % _NOISE_PX, (left + np.arange(width)) % _NOISE_PX
+    return _noise_board().take(rows, axis=0).take(columns, axis=1)

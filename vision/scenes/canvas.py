@@ -17,41 +17,43 @@ class Canvas:
         self.owner = np.full(background.shape[:2], NOBODY, np.int16)
         self.full_areas: list[int] = []
         """Pixels of each painted object as if nothing hid it, outside the picture too."""
+        self.visible_areas: list[int] = []
+        """Pixels of each painted object that can be seen now."""
 
-    def window(self, patch: Patch) -> tuple[slice, slice, slice, slice]:
-        """Where a patch lies: rows and columns of the picture, then rows and columns of the patch."""
+    def _window(self, top: int, left: int, size: tuple[int, ...]) -> tuple[slice, slice, slice, slice]:
+        """Where something of (height, width) lies: rows and columns of the picture, then its own."""
         height, width = self.owner.shape
-        patch_height, patch_width = patch.layers.shape[:2]
-        top, bottom = np.clip((patch.top, patch.top + patch_height), 0, height)
-        left, right = np.clip((patch.left, patch.left + patch_width), 0, width)
-        inner_rows = slice(top - patch.top, bottom - patch.top)
-        inner_columns = slice(left - patch.left, right - patch.left)
-        return slice(top, bottom), slice(left, right), inner_rows, inner_columns
+        first_row, end_row = min(max(top, 0), height), min(max(top + size[0], 0), height)
+        first_column, end_column = min(max(left, 0), width), min(max(left + size[1], 0), width)
+        own_rows, own_columns = slice(first_row - top, end_row - top), slice(first_column - left, end_column - left)
+        return slice(first_row, end_row), slice(first_column, end_column), own_rows, own_columns
 
-    def visible_areas(self) -> np.ndarray:
-        """(N,) int64, pixels of each painted object that can be seen now."""
-        return np.bincount(self.owner[self.owner != NOBODY], minlength=len(self.full_areas))
+    def visible_shares(self) -> np.ndarray:
+        """(N,) float64, the share of each painted object that can be seen now."""
+        return np.asarray(self.visible_areas) / np.maximum(self.full_areas, 1)
 
     def visible_shares_after(self, patch: Patch) -> tuple[float, np.ndarray]:
         """Foresee what painting a patch would leave: the patch's own visible share, and the (N,) others'."""
-        rows, columns, inner_rows, inner_columns = self.window(patch)
-        solid = patch.solid
-        inside = solid[inner_rows, inner_columns]
-        hidden_owners = self.owner[rows, columns][inside]
-        hidden = np.bincount(hidden_owners[hidden_owners != NOBODY], minlength=len(self.full_areas))
-        others = (self.visible_areas() - hidden) / np.maximum(self.full_areas, 1)
-        return float(inside.sum() / max(solid.sum(), 1)), others
+        rows, columns, inner_rows, inner_columns = self._window(patch.top, patch.left, patch.solid.shape)
+        inside = patch.solid[inner_rows, inner_columns]
+        hidden = self._count_owners(self.owner[rows, columns][inside])
+        others = (np.asarray(self.visible_areas, int) - hidden) / np.maximum(self.full_areas, 1)
+        return float(inside.sum() / max(patch.solid.sum(), 1)), others
+
+    def _count_owners(self, owners: np.ndarray) -> np.ndarray:
+        """(N,) how many of these pixels each painted object owns."""
+        return np.bincount(owners[owners != NOBODY], minlength=len(self.full_areas))
 
     def background_under(self, patch: Patch) -> np.ndarray:
         """(3,) mean RGB of what a patch would cover; mid grey where it lies outside."""
-        rows, columns, _, _ = self.window(patch)
+        rows, columns, _, _ = self._window(patch.top, patch.left, patch.solid.shape)
         region = self.image[rows, columns].reshape(-1, 3)
         return region.mean(axis=0) if len(region) else np.full(3, 0.5, np.float32)
 
     def paint(self, patch: Patch, paint: Paint) -> None:
         """Paint a patch over everything, shadow or halo first, and take its pixels into possession."""
         self._soft_edge(patch, paint)
-        rows, columns, inner_rows, inner_columns = self.window(patch)
+        rows, columns, inner_rows, inner_columns = self._window(patch.top, patch.left, patch.solid.shape)
         region = self.image[rows, columns]
         ink, body, trim = (patch.layers[inner_rows, inner_columns, i, None] for i in range(3))
         # Light falls from above: the body is a little brighter at its top than at its foot.
@@ -60,21 +62,28 @@ class Canvas:
         region += body * (np.minimum(paint.body * light, 1) - region)
         region += trim * (np.minimum(paint.trim * light, 1) - region)
         region += ink * (np.minimum(paint.ink * light, 1) - region)
-        solid = patch.solid
-        self.owner[rows, columns][solid[inner_rows, inner_columns]] = len(self.full_areas)
-        self.full_areas.append(int(solid.sum()))
+        self._take(patch)
+
+    def _take(self, patch: Patch) -> None:
+        rows, columns, inner_rows, inner_columns = self._window(patch.top, patch.left, patch.solid.shape)
+        inside = patch.solid[inner_rows, inner_columns]
+        owners = self.owner[rows, columns]
+        hidden = self._count_owners(owners[inside])
+        owners[inside] = len(self.full_areas)
+        self.visible_areas = [*(np.asarray(self.visible_areas, int) - hidden).tolist(), int(inside.sum())]
+        self.full_areas.append(int(patch.solid.sum()))
 
     def _soft_edge(self, patch: Patch, paint: Paint) -> None:
         """A shadow down to the right of a body, or a glow around bare ink."""
         sigma = 0.6 + 0.035 * min(patch.layers.shape[:2])
         pad = int(np.ceil(2.5 * sigma))
-        coverage = cv2.copyMakeBorder(patch.layers[..., :2].max(axis=-1), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+        coverage = cv2.copyMakeBorder(np.maximum(patch.layers[..., 0], patch.layers[..., 1]), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
         soft = cv2.GaussianBlur(coverage, (0, 0), sigma)[..., None]
         if paint.halo:
             soft, colour, strength, shift = np.minimum(soft * 1.8, 1), paint.body, paint.halo, 0
         else:
             colour, strength, shift = np.zeros(3, np.float32), paint.shadow, max(round(sigma), 1)
-        edge = Patch(soft, patch.top - pad + shift, patch.left - pad + shift)
-        rows, columns, inner_rows, inner_columns = self.window(edge)
+        edge = (patch.top - pad + shift, patch.left - pad + shift)
+        rows, columns, inner_rows, inner_columns = self._window(*edge, soft.shape)
         region = self.image[rows, columns]
         region += np.float32(strength) * soft[inner_rows, inner_columns] * (colour - region)

@@ -10,7 +10,7 @@ import numpy as np
 from vision.scenes.background import draw_background, light_scene
 from vision.scenes.canvas import Canvas
 from vision.scenes.digits import CLASSES, SPLITS, Split, load_scans
-from vision.scenes.sprites import CLUTTER, Patch, build_sprite, choose_paint, random_pose, warp_sprite
+from vision.scenes.sprites import CLUTTER, build_sprite, choose_paint, random_pose, warp_sprite
 
 VERSION = 1
 """Raise it whenever a change here alters the scenes: the folder's name changes and they are made anew."""
@@ -20,11 +20,14 @@ HEAD_TO_TAIL = 20.0
 MAX_OBJECTS = 14
 MIN_VISIBLE = 0.35
 """A digit of which less can be seen would not be annotated; placing avoids it."""
+_MIN_LEFT_VISIBLE = 0.45
+_SMALL_INSIDE, _LARGE_INSIDE = 0.85, 0.55
+"""Share of a digit that must lie inside the picture; a small one cut in half cannot be read."""
 _EMPTY_SHARE = 0.03
 _MAX_CLUTTER = 5
 # Shares of small, medium and large digits; log-uniform between the edges, pixels of the longer side at 320 x 320.
-_SIZE_SHARES = (0.60, 0.28, 0.12)
-_SIZE_EDGES_PX = (10.0, 28.0, 60.0, 124.0)
+_SIZE_SHARES = (0.52, 0.31, 0.17)
+_SIZE_EDGES_PX = (11.0, 28.0, 60.0, 118.0)
 _REFERENCE_PX = 320
 _MIN_SIZE_PX = {"ink": 9.0, "sticker": 11.0, "tile": 13.0, "badge": 14.0}
 _TRIES = 40
@@ -42,6 +45,8 @@ class Scene:
     """(N, H, W) bool, visible pixels only."""
     visibility: np.ndarray
     """(N,) float64, visible share of the whole object."""
+    painted: np.ndarray
+    """(N,) int64, position in the painting order, distractors counted."""
 
 
 def scene_rng(seed: int, split: Split, *place: int) -> np.random.Generator:
@@ -93,9 +98,9 @@ def compose_scene(seed: int, split: Split, index: int, labels: np.ndarray, image
 
 def finish_scene(canvas: Canvas, labels: np.ndarray, image: np.ndarray) -> Scene:
     """Read the digits' visible masks off the canvas, leaving distractors and hidden digits out."""
-    visibility = canvas.visible_areas() / np.maximum(canvas.full_areas, 1)
+    visibility = canvas.visible_shares()
     kept = np.flatnonzero((labels != CLUTTER) & (visibility >= MIN_VISIBLE))
-    return Scene(image, labels[kept], canvas.owner[None] == kept[:, None, None], visibility[kept])
+    return Scene(image, labels[kept], canvas.owner[None] == kept[:, None, None], visibility[kept], kept)
 
 
 def draw_size(rng: np.random.Generator, image_size: tuple[int, int]) -> float:
@@ -123,10 +128,10 @@ def _place(rng: np.random.Generator, canvas: Canvas, split: Split, label: int, p
     is_digit = np.asarray(painted, int) != CLUTTER
     for _ in range(_TRIES):
         y, x = (int(rng.integers(side)) for side in image_size)
-        patch = Patch(at_origin.layers, at_origin.top + y, at_origin.left + x)
+        patch = at_origin.moved(y, x)
         own_share, other_shares = canvas.visible_shares_after(patch)
-        needed = 0.8 if size_px < _SIZE_EDGES_PX[1] else 0.55
-        if own_share >= needed and not np.any(other_shares[is_digit] < max(MIN_VISIBLE + 0.1, 0.45)):
+        needed = _SMALL_INSIDE if size_px < _SIZE_EDGES_PX[1] else _LARGE_INSIDE
+        if own_share >= needed and np.all(other_shares[is_digit] >= _MIN_LEFT_VISIBLE):
             canvas.paint(patch, choose_paint(rng, sprite.style, canvas.background_under(patch)))
             return True
     return False

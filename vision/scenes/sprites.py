@@ -35,9 +35,6 @@ class Pose:
     tilt: np.ndarray
     """(4, 2) shift of the board's corners as a share of its side: perspective."""
 
-    def moved(self, x: float, y: float) -> "Pose":
-        return replace(self, center=(x, y))
-
 
 @dataclass(frozen=True, slots=True)
 class Sprite:
@@ -58,13 +55,13 @@ class Patch:
 
     layers: np.ndarray
     """(h, w, 3) float32 coverage."""
+    solid: np.ndarray
+    """(h, w) bool, the object's own pixels."""
     top: int
     left: int
 
-    @property
-    def solid(self) -> np.ndarray:
-        """(h, w) bool, the object's own pixels."""
-        return self.layers[..., :2].max(axis=-1) >= SOLID
+    def moved(self, down: int, right: int) -> "Patch":
+        return replace(self, top=self.top + down, left=self.left + right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ def build_sprite(rng: np.random.Generator, scan: np.ndarray | None, label: int, 
     style = str(rng.choice(_STYLES, p=_STYLE_CHANCES))
     # The board is up to twice as fine as the picture, so that bilinear warping neither blurs nor flickers.
     board_px = next((px for px in _BOARDS_PX if px >= 1.2 * size_px), _BOARDS_PX[-1])
-    weight = rng.uniform(0.3, 1.0)
+    weight = rng.uniform(0.0, 1.0)
     ink = draw_clutter(rng, board_px) if scan is None else enlarge_scan(scan, board_px, weight)
     body, trim = _dress(rng, style, ink)
     layers = np.stack([ink, body, trim], axis=-1)
@@ -113,7 +110,7 @@ def warp_sprite(sprite: Sprite, pose: Pose) -> Patch:
     target = corners - (left, top) - 0.5
     homography = cv2.getPerspectiveTransform(source.astype(np.float32), target.astype(np.float32))
     layers = cv2.warpPerspective(sprite.layers, homography, (int(right - left), int(bottom - top)))
-    return Patch(layers, int(top), int(left))
+    return Patch(layers, np.maximum(layers[..., 0], layers[..., 1]) >= SOLID, int(top), int(left))
 
 
 def choose_paint(rng: np.random.Generator, style: str, background: np.ndarray) -> Paint:

@@ -16,6 +16,7 @@ ENTRY = TaskEntry(
     task="tests.unit.engine.tiny_task:TinyTask",
     predictor="",
     report="",
+    preview="",
     zoo="",
     main_metric="accuracy",
 )

@@ -1,0 +1,138 @@
+"""`data check|stats|preview`: look at the data sets of a pipeline file before anything is trained on them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foundation.errors import ConfigError
+from orchestrator.cli.options import (
+    FILE_PATH,
+    Decorator,
+    debug_option,
+    json_option,
+    pipeline_argument,
+    print_json,
+    set_option,
+)
+from orchestrator.pipeline.load import LoadedPipeline, load_pipeline
+from orchestrator.pipeline.problems import nearest
+from orchestrator.pipeline.settings import TrainStage
+from orchestrator.text_table import outline
+
+data_option: Decorator = click.option("--data", "name", help="Name of one data set; default: all.")
+split_option: Decorator = click.option("--split", help="Name of one split; default: all.")
+
+FAULTS_FOUND = 2
+
+
+@click.group()
+def data() -> None:
+    """Check, count and look at data sets."""
+
+
+@data.command()
+@pipeline_argument
+@set_option
+@data_option
+@split_option
+@json_option
+@debug_option
+def check(file: Path, overrides: tuple[str, ...], name: str | None, split: str | None, as_json: bool) -> int:
+    """Read every annotation and decode every image of FILE's data sets, and list each fault with its path.
+
+    Exit code 2 if there are faults that training would refuse.
+    """
+    from vision.formats.check import check as find_faults
+
+    found = [
+        {"data": title, **{key: getattr(fault, key) for key in ("kind", "path", "message", "name", "is_fatal")}}
+        for title, settings, splits in _data_sets(load_pipeline(file, overrides), name, split)
+        for fault in find_faults(settings, splits)
+    ]
+    serious = sum(fault["is_fatal"] for fault in found)
+    if as_json:
+        print_json(found)
+    else:
+        for fault in found:
+            click.echo(f"{fault['data']}: {fault['kind']}: {fault['path']}: {fault['message']}")
+        click.echo(_verdict(len(found), serious))
+    return FAULTS_FOUND if serious else 0
+
+
+@data.command()
+@pipeline_argument
+@set_option
+@data_option
+@split_option
+@json_option
+@debug_option
+def stats(file: Path, overrides: tuple[str, ...], name: str | None, split: str | None, as_json: bool) -> int:
+    """Count images, objects, classes and sizes of FILE's data sets."""
+    from vision.formats.stats import stats as count
+
+    loaded = load_pipeline(file, overrides)
+    counted = {title: count(settings, splits) for title, settings, splits in _data_sets(loaded, name, split)}
+    if as_json:
+        print_json(counted)
+    else:
+        click.echo(outline(counted))
+    return 0
+
+
+@data.command()
+@pipeline_argument
+@set_option
+@click.option("--stage", help="Train stage whose data set, image size and augmentation are shown; default: the first.")
+@click.option("--split", help="Name of the split; default: the stage's train split.")
+@click.option("--count", default=12, show_default=True, type=click.IntRange(1, 100), help="Number of samples.")
+@click.option("--out", type=FILE_PATH, default="preview.png", show_default=True, help="Picture to write.")
+@debug_option
+def preview(file: Path, overrides: tuple[str, ...], stage: str | None, split: str | None, count: int, out: Path) -> int:
+    """Draw augmented training samples of FILE with their boxes into one picture."""
+    loaded = load_pipeline(file, overrides)
+    chosen = _train_stage(loaded, stage)
+    settings = loaded.pipeline.data[chosen.data]
+    from engine.catalog import entry, load
+    from vision.drawing import save_png
+    from vision.formats.download import ensure_present
+
+    ensure_present(settings)
+    draw = load(entry(chosen.task).preview)
+    seed = loaded.pipeline.seed
+    save_png(out, draw(settings, split or chosen.train_split, chosen.task_settings(), seed=seed, count=count))
+    click.echo(str(out))
+    return 0
+
+
+def _data_sets(loaded: LoadedPipeline, name: str | None, split: str | None) -> Iterator[tuple[str, Any, list[str]]]:
+    """Yield name, settings and splits of the data sets that are meant; fetch those that are not there yet."""
+    from vision.formats import known_splits
+    from vision.formats.download import ensure_present
+
+    known = loaded.pipeline.data
+    if name is not None and name not in known:
+        hint = nearest(name, list(known)) or f"; data sets: {', '.join(known)}"
+        raise ConfigError(f"--data {name}: there is no such data set in {loaded.path}{hint}")
+    for title in [name] if name else list(known):
+        settings = known[title]
+        ensure_present(settings)
+        yield title, settings, [split] if split else list(known_splits(settings))
+
+
+def _train_stage(loaded: LoadedPipeline, name: str | None) -> TrainStage:
+    stages = {key: stage for key, stage in loaded.pipeline.stages.items() if isinstance(stage, TrainStage)}
+    if not stages or (name is not None and name not in stages):
+        known = ", ".join(stages) or "none"
+        raise ConfigError(
+            f"a preview needs a train stage of {loaded.path}; asked for {name or 'any'}, there are: {known}"
+        )
+    return stages[name or next(iter(stages))]
+
+
+def _verdict(count: int, serious: int) -> str:
+    if not count:
+        return "no faults"
+    mend = "training refuses them unless the data set says `on_error: quarantine`" if serious else "training goes on"
+    return f"{count} faults, {serious} of them serious; {mend}"

@@ -1,0 +1,135 @@
+"""Runs one job while the terminal stays alive: signals, the journal's tail, in-process or on Ray."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from engine.failures import error_from_note, note_failure
+from engine.job import FAILURE_FILE, STOP_FILE, EvaluateJob, TrainJob
+from engine.journal import JOURNAL_FILE
+from engine.settings import FailureSettings, ResourceSettings
+from foundation.errors import Interrupted, OrchestratorError
+from orchestrator import cluster
+from orchestrator.tracking.journal_writer import read_records
+
+POLL_S = 0.25
+Record = dict[str, Any]
+
+
+def conduct(
+    kind: str,
+    job: TrainJob | EvaluateJob,
+    resources: ResourceSettings,
+    failure: FailureSettings,
+    log_file: Path,
+    stage: str,
+    show: Callable[[Record], None],
+) -> dict[str, Any]:
+    """Run a job to its end and show its journal on the way; blocks the main thread, which keeps Ctrl-C.
+
+    The first Ctrl-C (or SIGTERM) asks the loop to write a checkpoint and stop; the second ends at once.
+
+    Raises:
+        Interrupted: the user stopped it.
+        OrchestratorError: what ended it otherwise.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    for name in (STOP_FILE, FAILURE_FILE):
+        (job.folder / name).unlink(missing_ok=True)
+    work = _Work(lambda: _launch(kind, job, resources, failure, log_file, stage))
+    journal = job.folder / JOURNAL_FILE
+    offset = journal.stat().st_size if journal.exists() else 0
+    with _stop_on_signals(job.folder / STOP_FILE, show):
+        work.start()
+        while True:
+            work.join(POLL_S)
+            records, offset = read_records(journal, offset)
+            for record in records:
+                show(record)
+            if not work.is_alive() and not records:
+                break
+    return work.result()
+
+
+class _Work(threading.Thread):
+    """A thread that keeps what its function returned or raised."""
+
+    def __init__(self, function: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(daemon=True, name="work")
+        self._function = function
+        self._outcome: dict[str, Any] = {}
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._outcome = self._function()
+        except BaseException as error:  # handed to the main thread, which raises it
+            self._error = error
+
+    def result(self) -> dict[str, Any]:
+        """What the function returned; raises what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._outcome
+
+
+def _launch(
+    kind: str,
+    job: TrainJob | EvaluateJob,
+    resources: ResourceSettings,
+    failure: FailureSettings,
+    log_file: Path,
+    stage: str,
+) -> dict[str, Any]:
+    if resources.num_workers == 0:
+        return _run_here(job, resources, failure)
+    cluster.prepare_environment(failure.hang_timeout_s)
+    cluster.connect(log_file)
+    cluster.check_resources(resources, stage)
+    from orchestrator.ray_train import run_on_ray  # Ray reads its environment when it is imported
+
+    return run_on_ray(kind, job, resources, failure)
+
+
+def _run_here(job: TrainJob | EvaluateJob, resources: ResourceSettings, failure: FailureSettings) -> dict[str, Any]:
+    """Run in this process; try again after what may have been a passing failure, as Ray would."""
+    from engine.evaluation_job import evaluate_bundle
+    from engine.loop import train
+    from engine.runtimes import InProcessRuntime
+
+    runtime = InProcessRuntime(resources.use_gpu)
+    for attempt in range(failure.max_failures + 1):
+        try:
+            return train(job, runtime) if isinstance(job, TrainJob) else evaluate_bundle(job, runtime)
+        except Interrupted:
+            raise
+        except Exception as error:
+            note = note_failure(job.folder, error)
+            if note.is_final or attempt == failure.max_failures:
+                if isinstance(error, OrchestratorError):
+                    raise
+                raise error_from_note(note) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def _stop_on_signals(stop_file: Path, show: Callable[[Record], None]) -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into a stop request, and the second into an immediate end."""
+
+    def ask_to_stop(_signum: int, _frame: FrameType | None) -> None:
+        if stop_file.exists():
+            raise Interrupted("stopped at once; `orchestrator resume` continues from the last checkpoint.")
+        stop_file.touch()
+        text = "stopping after this step, with a checkpoint; press Ctrl-C again to stop at once"
+        show({"kind": "event", "name": "stopping", "message": text})
+
+    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,148 @@
+"""What a run would do, stage by stage, and why: `run`, `continue` or `skip`."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.execution.folders import StageRecord, latest_stage_record, load_stage_record, stage_folder
+from orchestrator.pipeline.fingerprint import code_version, fingerprint_of, fingerprint_parts
+from orchestrator.pipeline.load import LoadedPipeline
+from orchestrator.pipeline.settings import EvaluateStage, Stage, TrainStage
+from vision.formats.digest import data_digest
+from vision.formats.download import ensure_present
+
+MAX_CHANGES_TOLD = 4
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage of a run to come."""
+
+    name: str
+    kind: str
+    action: str
+    """`run`, `continue` or `skip`."""
+    reason: str
+    folder: Path
+    fingerprint: str
+    parts: Mapping[str, Any]
+    record: StageRecord | None
+    """What lies in the folder already."""
+
+
+def plan(
+    loaded: LoadedPipeline,
+    *,
+    fresh: bool = False,
+    only: str | None = None,
+    resolve_version: Callable[[str], str] | None = None,
+) -> list[PlannedStage]:
+    """Decide for every stage whether it runs, in the order in which they would run.
+
+    Args:
+        loaded: the checked pipeline.
+        fresh: run everything again.
+        only: leave out all stages but this one and those it needs.
+        resolve_version: tells for a `models:/` address which version it stands for now.
+    """
+    wanted = _needed_for(loaded, only) if only else set(loaded.order)
+    planned: dict[str, PlannedStage] = {}
+    for name in loaded.order:
+        if name in wanted:
+            planned[name] = _plan_stage(loaded, name, planned, fresh, resolve_version)
+    return list(planned.values())
+
+
+def _needed_for(loaded: LoadedPipeline, name: str) -> set[str]:
+    return {name}.union(*(_needed_for(loaded, upstream) for upstream in loaded.needs[name]))
+
+
+def splits_of(stage: Stage) -> tuple[str, ...]:
+    """The splits of its data set that a stage reads."""
+    if isinstance(stage, TrainStage):
+        return tuple(split for split in (stage.train_split, stage.val_split) if split)
+    return (stage.split,) if isinstance(stage, EvaluateStage) else ()
+
+
+def _plan_stage(
+    loaded: LoadedPipeline,
+    name: str,
+    planned: Mapping[str, PlannedStage],
+    fresh: bool,
+    resolve_version: Callable[[str], str] | None,
+) -> PlannedStage:
+    pipeline = loaded.pipeline
+    stage = pipeline.stages[name]
+    data = pipeline.data[stage.data] if isinstance(stage, TrainStage | EvaluateStage) else None
+    if data is not None:
+        ensure_present(data)
+    upstream = {needed: planned[needed].fingerprint for needed in loaded.needs[name]}
+    model = getattr(stage, "model", None)
+    if isinstance(model, str) and model.startswith("models:/") and resolve_version is not None:
+        upstream[model] = resolve_version(model)
+    parts = fingerprint_parts(
+        stage,
+        seed=pipeline.seed,
+        upstream=upstream,
+        code=code_version(),
+        data=data,
+        data_digests={split: data_digest(data, split) for split in splits_of(stage)} if data is not None else {},
+    )
+    fingerprint = fingerprint_of(parts)
+    folder = stage_folder(pipeline.storage, pipeline.name, name, fingerprint)
+    record = load_stage_record(folder)
+    action, reason = _decide(loaded, name, parts, folder, record, fresh, planned)
+    return PlannedStage(name, stage.kind, action, reason, folder, fingerprint, parts, record)
+
+
+def _decide(
+    loaded: LoadedPipeline,
+    name: str,
+    parts: Mapping[str, Any],
+    folder: Path,
+    record: StageRecord | None,
+    fresh: bool,
+    planned: Mapping[str, PlannedStage],
+) -> tuple[str, str]:
+    if fresh:
+        return "run", "--fresh was given"
+    if record is not None and record.status == "done":
+        # An upstream stage that runs again under the same fingerprint gives the same result.
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.finished or record.started))
+        return "skip", f"done on {when} with the same settings, inputs, data and code"
+    if record is not None:
+        checkpoints = sorted((folder / "checkpoints").glob("step-*"))
+        what = f"from step {int(checkpoints[-1].name.removeprefix('step-'))}" if checkpoints else "from its start"
+        return "continue", f"{what}: the last run of it ended {record.status}"
+    previous = latest_stage_record(loaded.pipeline.storage, loaded.pipeline.name, name)
+    if previous is None:
+        return "run", "never run before"
+    return "run", _what_changed(previous.parts, parts, planned)
+
+
+def _what_changed(before: Mapping[str, Any], now: Mapping[str, Any], planned: Mapping[str, PlannedStage]) -> str:
+    old, new = _flat(before), _flat(now)
+    changes = []
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) == new.get(key):
+            continue
+        section, _, rest = key.partition(".")
+        if section == "upstream":
+            changes.append(f"its input {rest} changed" if rest in planned else f"{rest} is another version")
+        elif section == "data_digests":
+            changes.append(f"the data of split {rest} changed")
+        elif section == "code":
+            changes.append("the orchestrator's code changed")
+        else:
+            changes.append(f"{rest or key} was {old.get(key)!r}, is {new.get(key)!r}")
+    told = "; ".join(changes[:MAX_CHANGES_TOLD])
+    more = len(changes) - MAX_CHANGES_TOLD
+    return (told + (f"; and {more} more" if more > 0 else "")) or "its record is of another release"
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): value}

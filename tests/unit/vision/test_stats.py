@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+from vision.formats.stats import stats
+
+
+def test_counts_and_buckets_worked_out_by_hand(voc, object_xml):
+    objects = [
+        object_xml("cat", (1, 1, 10, 20)),  # 10 x 20: small
+        object_xml("cat", (1, 1, 40, 40)),  # 1600: medium
+        object_xml("dog", (1, 1, 32, 32)),  # 1024: medium, its lowest
+        object_xml("dog", (9, 9, 9, 9)),  # faulty
+    ]
+    result = stats(voc({"train": {"a": objects, "b": []}}), ["train"])
+    assert json.loads(json.dumps(result)) == result
+    assert result["classes"] == ["cat", "dog"]
+    split = result["splits"]["train"]
+    assert (split["images"], split["images_without_objects"], split["objects"]) == (2, 1, 3)
+    assert split["classes"] == {
+        "cat": {"objects": 2, "images": 1, "small": 1, "medium": 1, "large": 0},
+        "dog": {"objects": 1, "images": 1, "small": 0, "medium": 1, "large": 0},
+    }
+    assert split["objects_per_image"]["median"] == pytest.approx(1.5)
+    assert split["aspect_ratio"]["min"] == pytest.approx(0.5)
+    assert split["image_sizes"] == [{"height": 40, "width": 60, "images": 2}]
+    assert split["faults"] == {"zero_area": 1}
+
+
+def test_split_without_objects_has_no_quantiles(voc):
+    split = stats(voc({"train": {"a": []}}, classes=("cat",)), ["train"])["splits"]["train"]
+    assert split["objects"] == 0
+    assert split["box_width_px"] == {}
+    assert split["objects_per_image"]["max"] == 0
+    assert split["classes"] == {"cat": {"objects": 0, "images": 0, "small": 0, "medium": 0, "large": 0}}

@@ -1,0 +1,70 @@
+"""Builds the albumentations transforms of a pipeline file and runs them with a sample's own generator."""
+
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import albumentations
+import numpy as np
+
+from foundation.errors import ConfigError
+from vision.augment.check import COMPOSITIONS, known_transforms, validate_transforms
+from vision.augment.geometry import BoxedImage
+
+
+class UserTransforms:
+    """Albumentations transforms in sequence, without randomness of their own.
+
+    Args:
+        compose: transforms with pascal_voc boxes and a label field `labels`.
+    """
+
+    def __init__(self, compose: Any) -> None:
+        self._compose = compose
+
+    def __call__(self, sample: BoxedImage, rng: np.random.Generator) -> BoxedImage:
+        """Transform a sample; every random number comes from `rng`, whatever was transformed before."""
+        # Handing the generators over costs microseconds; `set_random_seed` builds two per transform instead.
+        self._compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+        result = self._compose(image=np.ascontiguousarray(sample.image), bboxes=sample.boxes, labels=sample.labels)
+        return BoxedImage(
+            np.ascontiguousarray(result["image"]),
+            np.asarray(result["bboxes"], np.float32).reshape(-1, 4),
+            np.asarray(result["labels"], np.int64).reshape(-1),
+        )
+
+
+def build_transforms(transforms: Sequence[Mapping[str, Mapping[str, Any]]], min_visibility: float) -> UserTransforms:
+    """Build transforms given as `[{HorizontalFlip: {p: 0.5}}, ...]`.
+
+    Args:
+        transforms: albumentations' own names and arguments.
+        min_visibility: a box that keeps less than this share of its area is dropped.
+
+    Raises:
+        ConfigError: with every problem that `validate_transforms` finds.
+    """
+    problems = validate_transforms(transforms)
+    if problems:
+        raise ConfigError("augment.transforms: " + "; ".join(problems))
+    boxes = albumentations.BboxParams(
+        format="pascal_voc",
+        label_fields=["labels"],
+        clip=True,
+        filter_invalid_bboxes=True,
+        min_visibility=min_visibility,
+    )
+    with warnings.catch_warnings():
+        # With colour transforms alone the library finds it odd that there are boxes.
+        warnings.filterwarnings("ignore", "Got processor for bboxes", UserWarning)
+        compose = albumentations.Compose([_build(entry) for entry in transforms], bbox_params=boxes)
+    return UserTransforms(compose)
+
+
+def _build(entry: Mapping[str, Mapping[str, Any]]) -> Any:
+    [(name, arguments)] = entry.items()
+    if name in COMPOSITIONS:
+        inner = [_build(each) for each in arguments["transforms"]]
+        return COMPOSITIONS[name](**{**arguments, "transforms": inner})
+    return known_transforms()[name](**arguments)

@@ -1,0 +1,142 @@
+"""A timm network as a trunk, through timm's own `features_only` models. Imported only when one is asked for."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from foundation.errors import ConfigError, WeightsError
+
+PROBE_SIZE = (128, 192)
+"""(height, width) of the probing image; multiples of 64."""
+
+
+class TimmTrunk(nn.Module):
+    """A timm feature extractor that returns the wanted levels only."""
+
+    def __init__(self, network: Any, all_levels: Sequence[int], levels: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.levels = tuple(level for level in levels if level in all_levels)
+        self.is_channels_last = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
+        self._all_levels = tuple(all_levels)
+        channels = network.feature_info.channels()
+        self.channels = tuple(channels[all_levels.index(level)] for level in self.levels)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Compute the feature maps.
+
+        Args:
+            images: (B, 3, H, W) float, normalised.
+
+        Returns:
+            `{str(level): (B, C, H / 2**level, W / 2**level)}`, finest first.
+        """
+        maps = dict(zip(self._all_levels, self.network(images), strict=True))
+        if self.is_channels_last:
+            maps = {level: features.permute(0, 3, 1, 2) for level, features in maps.items()}
+        return {str(level): maps[level] for level in self.levels}
+
+    def parameters_up_to(self, level: int) -> list[nn.Parameter]:
+        """Parameters of everything that computes the maps of levels <= `level`: those that get a gradient from them."""
+        with torch.enable_grad():
+            maps = self.network.eval()(torch.zeros(1, 3, *PROBE_SIZE, device=next(self.parameters()).device))
+        self.network.train()
+        shallow = [features.sum() for own, features in zip(self._all_levels, maps, strict=True) if own <= level]
+        if not shallow:
+            return []
+        parameters = list(self.network.parameters())
+        gradients = torch.autograd.grad(torch.stack(shallow).sum(), parameters, allow_unused=True)
+        return [parameter for parameter, grad in zip(parameters, gradients, strict=True) if grad is not None]
+
+
+def build_timm_trunk(
+    name: str, levels: Sequence[int], tag: str | None, load: Callable[[nn.Module], object] | None
+) -> TimmTrunk:
+    """Build the trunk of timm's network `name`; see `vision.backbones.build_backbone`.
+
+    Args:
+        tag: published weights, `TAG` or `NAME.TAG`.
+        load: puts weights into the whole classifier, which timm then cuts.
+    """
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        nearest = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.4)
+        raise ConfigError(
+            f"unknown backbone 'timm:{name}'; nearest timm models: {', '.join(nearest) or 'none'}. Correct "
+            "backbone.name."
+        )
+    indices, all_levels = _pyramid(name, levels)
+    if tag is not None:
+        network = _published(name, tag, indices)
+    elif load is not None:
+        network = _from_classifier(name, indices, load)
+    else:
+        network = timm.create_model(name, pretrained=False, features_only=True, out_indices=indices)
+    trunk = TimmTrunk(network, all_levels, levels)
+    _check_runs(trunk, name)
+    return trunk
+
+
+def _pyramid(name: str, levels: Sequence[int]) -> tuple[tuple[int, ...], list[int]]:
+    """Find which of timm's outputs to take: all levels up to the deepest wanted one."""
+    try:
+        with torch.device("meta"):
+            strides = timm.create_model(name, pretrained=False, features_only=True).feature_info.reduction()
+    except (RuntimeError, AttributeError, NotImplementedError) as error:
+        raise ConfigError(f"backbone timm:{name} offers no feature maps ({error}); take another one.") from error
+    level_of = {index: int(stride).bit_length() - 1 for index, stride in enumerate(strides)}
+    if len(set(strides)) == 1 and len(strides) > 1:
+        raise ConfigError(
+            f"backbone timm:{name} has no feature pyramid: all its feature maps have stride {strides[0]}, as in a "
+            "plain vision transformer. Take a hierarchical network, such as timm:convnext_atto or timm:swin_tiny."
+        )
+    missing = set(levels) - set(level_of.values())
+    if any(level < max(level_of.values()) for level in missing) or missing == set(levels):
+        raise ConfigError(
+            f"backbone timm:{name} has no feature map of level {', '.join(map(str, sorted(missing)))}; its strides are "
+            f"{', '.join(map(str, strides))} (2**level). Change model.levels."
+        )
+    indices = tuple(index for index, level in level_of.items() if level <= max(levels))
+    return indices, [level_of[index] for index in indices]
+
+
+def _published(name: str, tag: str, indices: tuple[int, ...]) -> nn.Module:
+    full_name = tag if "." in tag else f"{name.partition('.')[0]}.{tag}"
+    try:
+        return timm.create_model(full_name, pretrained=True, features_only=True, out_indices=indices)
+    except (OSError, RuntimeError) as error:
+        source = timm.get_pretrained_cfg_value(full_name, "hf_hub_id") if timm.is_model(full_name) else None
+        where = f"https://huggingface.co/{source}" if source else "timm's hub"
+        raise WeightsError(
+            f"timm's weights {full_name} cannot be had from {where} ({error}). Check the tag; without internet, fetch "
+            "the file elsewhere and give `file:PATH`."
+        ) from error
+
+
+def _from_classifier(name: str, indices: tuple[int, ...], load: Callable[[nn.Module], object]) -> nn.Module:
+    classifier = timm.create_model(name, pretrained=False)
+    load(classifier)
+    return timm.create_model(
+        name,
+        pretrained=True,
+        pretrained_cfg_overlay={"state_dict": classifier.state_dict()},
+        features_only=True,
+        out_indices=indices,
+    )
+
+
+def _check_runs(trunk: TimmTrunk, name: str) -> None:
+    device = next(trunk.parameters()).device
+    try:
+        with torch.no_grad():
+            trunk.eval()(torch.zeros(1, 3, *PROBE_SIZE, device=device))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"backbone timm:{name} only runs on the image size it was made for ({error}); take another one."
+        ) from error
+    finally:
+        trunk.train()
