@@ -39,8 +39,14 @@ class Assignment:
     """float32 in [0, 1], 0 for negatives: the IoU (SimOTA) or the normalised alignment (task-aligned)."""
 
 
-def pad_targets(targets: Sequence[dict[str, Tensor]], device: torch.device) -> GroundTruths:
-    """Stack `boxes` (N, 4) and `labels` (N,) of each image; images without boxes are all padding."""
+def pad_targets(targets: Sequence[dict[str, Tensor]] | None, device: torch.device) -> GroundTruths:
+    """Stack `boxes` (N, 4) and `labels` (N,) of each image; images without boxes are all padding.
+
+    Raises:
+        ValueError: if there are no targets at all; losses cannot do without.
+    """
+    if targets is None:
+        raise ValueError("a model in train mode needs targets; give them, or call model.eval() to predict")
     one = torch.zeros(1, 4), torch.full((1,), PADDING_LABEL)
     boxes = [one[0].to(device), *(target["boxes"].float() for target in targets)]
     labels = [one[1].to(device), *(target["labels"] for target in targets)]

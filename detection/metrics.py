@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from detection.coco_results import boxes_to_coco, detections_to_coco, with_names
 from detection.detections import Detections
 from vision.record import Dataset
 
@@ -98,7 +99,7 @@ class CocoMetric:
 
         `sample_ids` (S,), `counts` (S,) int64; `boxes` (N, 4), `scores` (N,) float64; `labels` (N,) int64.
         """
-        ordered = [self._detections[sample_id] for sample_id in sorted(self._detections)]
+        ordered = _by_sample_id(self._detections)
         return {
             "sample_ids": np.array([d.sample_id for d in ordered], np.int64),
             "counts": np.array([len(d.scores) for d in ordered], np.int64),
@@ -124,6 +125,10 @@ class CocoMetric:
                 values[f"ap/{name}"] = average_precision
                 values[f"ap_50/{name}"] = result.average_precision(label, iou=IOU_50)
         return values
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return all detections as COCO results, with the names of images and classes."""
+        return with_names(detections_to_coco(_by_sample_id(self._detections)), self.dataset)
 
     def precision_recall(self, iou: int = IOU_50) -> PrecisionRecall:
         """Return the curve of every class that has ground truth, at one IoU threshold (by position)."""
@@ -195,28 +200,28 @@ def _coco(dataset: Dataset, annotations: list[dict[str, Any]]) -> COCO:
 
 
 def _ground_truth(dataset: Dataset) -> list[dict[str, Any]]:
-    return [
-        {"image_id": record.sample_id, "category_id": label, "bbox": box, "area": area, "iscrowd": int(crowd)}
+    columns = ("image_id", "category_id", "bbox", "area", "iscrowd")
+    rows = (
+        (record.sample_id, *row)
         for record in dataset.records
-        for box, label, area, crowd in zip(
-            _xywh(record.boxes), record.labels.tolist(), record.area.tolist(), record.iscrowd.tolist(), strict=True
+        for row in zip(
+            record.labels.tolist(),
+            boxes_to_coco(record.boxes),
+            record.area.tolist(),
+            record.iscrowd.astype(int).tolist(),
+            strict=True,
         )
-    ]
+    )
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _results(detections: dict[int, Detections]) -> list[dict[str, Any]]:
-    return [
-        {"image_id": i, "category_id": label, "bbox": box, "score": score, "area": box[2] * box[3], "iscrowd": 0}
-        for i in sorted(detections)
-        for box, label, score in zip(
-            _xywh(detections[i].boxes), detections[i].labels.tolist(), detections[i].scores.tolist(), strict=True
-        )
-    ]
+    results = detections_to_coco(_by_sample_id(detections))
+    return [{**result, "area": result["bbox"][2] * result["bbox"][3], "iscrowd": 0} for result in results]
 
 
-def _xywh(boxes: np.ndarray) -> list[list[float]]:
-    exact = np.asarray(boxes, np.float64).reshape(-1, 4)
-    return np.concatenate([exact[:, :2], exact[:, 2:] - exact[:, :2]], axis=1).tolist()
+def _by_sample_id(detections: dict[int, Detections]) -> list[Detections]:
+    return [detections[sample_id] for sample_id in sorted(detections)]
 
 
 def _silent(*_: object) -> None:

@@ -11,7 +11,8 @@ from detection.data import DetectionBatch, DetectionSample
 from detection.detections import Detections
 from detection.task import DetectionTask
 from engine.bundle import load_bundle
-from foundation.errors import DataError, WeightsError
+from engine.weights import load_into
+from foundation.errors import DataError
 from vision.augment.letterbox import letterbox
 from vision.images import read_image
 
@@ -28,15 +29,8 @@ class DetectionPredictor:
         self.device = torch.device(device)
         self.task = DetectionTask.from_bundle(self.manifest.settings, self.manifest.classes)
         model = self.task.build_model()
-        try:
-            model.load_state_dict(state, strict=True)
-        except RuntimeError as error:
-            details = " ".join(str(error).split())
-            raise WeightsError(
-                f"the weights in {folder} do not fit the architecture that its bundle.json describes ({details}). "
-                "Export the bundle again with this release."
-            ) from error
-        self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        load_into(model, state, what=f"the model that {folder} describes", allow_head_mismatch=False)
+        self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,17 +1,21 @@
 """The pictures of one evaluation: precision-recall curves, confusion matrix, AP by size, and a sheet of predictions."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from vision.drawing import contact_sheet, draw_boxes, save_png
 
+from detection.coco_results import detections_from_coco
 from detection.confusion import Matches, above, confusion_matrix, match, paired, threshold_curves
 from detection.curves import draw_ap_by_size, draw_confusion, draw_pr_curves
 from detection.detections import Detections
 from detection.metrics import CocoMetric
+from detection.task import DetectionTask
+from engine.task import TaskSpec
+from vision.drawing import contact_sheet, draw_boxes, save_png
 from vision.images import read_image
 from vision.record import Dataset, Record
 
@@ -36,6 +40,14 @@ class Reviewed:
     def num_errors(self) -> int:
         """Wrong classes, false detections and missed objects."""
         return self.matches.count_errors(self.record, self.detections)
+
+
+def report_evaluation(
+    spec: TaskSpec, classes: tuple[str, ...], split: str, predictions_file: Path, folder: Path
+) -> list[Path]:
+    """Draw the report of an evaluation that left its predictions in a file (`CocoMetric.to_json`)."""
+    dataset = DetectionTask(spec, classes).dataset(split)
+    return draw_report(dataset, detections_from_coco(json.loads(predictions_file.read_text())), folder)
 
 
 def draw_report(dataset: Dataset, predictions: list[Detections], folder: Path) -> list[Path]:
@@ -109,11 +121,11 @@ def _caption(item: Reviewed, score_threshold: float) -> str:
     pairs, count = item.matches.pairs, len(item.record.boxes)
     wrong = int((item.detections.labels[pairs[:, 0]] != item.record.labels[pairs[:, 1]]).sum())
     parts = {
-        "right": len(pairs) - wrong,
+        "correct": len(pairs) - wrong,
         "wrong class": wrong,
         "missed": len(item.matches.missed_objects),
         "false": len(item.matches.false_detections),
     }
     verdict = ", ".join(f"{number} {name}" for name, number in parts.items() if number) or "nothing"
     objects = f"{count} object{'' if count == 1 else 's'}"
-    return f"{item.record.name}: left truth, {objects}; right score >= {score_threshold:.2f}, {verdict}"
+    return f"{item.record.name}: {objects} (left); found at score >= {score_threshold:.2f}: {verdict}"

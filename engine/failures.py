@@ -22,6 +22,8 @@ class FailureNote:
     """Another attempt would end the same way."""
     count: int = 1
     """How many attempts in a row ended with this kind."""
+    exit_code: int = 4
+    """Of the error, so that what the user can mend stays distinguishable from what failed."""
 
 
 def note_failure(folder: Path, error: BaseException) -> FailureNote:
@@ -32,7 +34,8 @@ def note_failure(folder: Path, error: BaseException) -> FailureNote:
     kind = type(error).__name__
     count = previous.count + 1 if previous is not None and previous.kind == kind else 1
     message = str(error) if isinstance(error, OrchestratorError) else f"{kind}: {error}"
-    note = FailureNote(kind, message, _is_final(error, count), count)
+    exit_code = error.exit_code if isinstance(error, OrchestratorError) else RunFailed.exit_code
+    note = FailureNote(kind, message, _is_final(error, count), count, exit_code)
     if note.is_final or isinstance(error, OrchestratorError):
         temporary = folder / f".{FAILURE_FILE}.{id(error)}"
         temporary.write_text(json.dumps(asdict(note)))
@@ -50,8 +53,7 @@ def error_from_note(note: FailureNote) -> OrchestratorError:
     """The error that a note tells of, to be raised where the user sees it."""
     if note.kind == NonFiniteLossError.__name__:
         return NonFiniteLossError(note.message)
-    user_errors: dict[str, type[OrchestratorError]] = {cls.__name__: cls for cls in UserError.__subclasses__()}
-    return user_errors.get(note.kind, RunFailed)(note.message)
+    return (UserError if note.exit_code == UserError.exit_code else RunFailed)(note.message)
 
 
 def _is_final(error: BaseException, count: int) -> bool:

@@ -106,7 +106,8 @@ class StepMeter:
         if checked is not None and not math.isfinite(checked[2].item()):
             raise NonFiniteLossError(
                 f"the loss became {checked[2].item()} in step {checked[0] + 1}; the batch of worker "
-                f"{self.runtime.rank} held the samples {list(checked[1])}. Look at them with `orchestrator data preview`, lower "
+                f"{self.runtime.rank} held the samples {list(checked[1])}. Look at them with "
+                "`orchestrator data preview`, lower "
                 "loop.optimizer.lr, or set loop.clip_norm or loop.precision: fp32."
             )
 

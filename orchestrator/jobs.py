@@ -21,8 +21,8 @@ from orchestrator.text_table import table_of
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 ADDRESS_VARIABLES = ("RAY_DASHBOARD_URL", "RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-PASSED_ON = ("MLFLOW_TRACKING_", "ORCHESTRATOR_")
-"""Variables of these names go along with the job."""
+PASSED_ON = "MLFLOW_TRACKING_"
+"""Variables that begin so go along with the job: it must reach the same tracking server."""
 JOB_ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "RAY_AUTH_MODE": "token",
@@ -128,8 +128,8 @@ def _cluster(address: str | None) -> Iterator[tuple[Any, str]]:
         yield JobSubmissionClient(where), where
     except (ConnectionError, RuntimeError, OSError) as error:
         raise InfrastructureError(
-            f"the Ray cluster at {where} cannot be used: {_first_line(error)}. Start it with `ray start --head`, or give "
-            f"--address http://HOST:8265 (or set {ADDRESS_VARIABLES[0]})."
+            f"the Ray cluster at {where} cannot be used: {_first_line(error)}. Start it with `ray start --head`, or "
+            f"give --address http://HOST:8265 (or set {ADDRESS_VARIABLES[0]})."
         ) from error
 
 

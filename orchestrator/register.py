@@ -49,11 +49,6 @@ class RegisteredVersion:
     champion: Champion | None
     """Who held the alias before; None if nobody did."""
 
-    @property
-    def champion_metrics(self) -> dict[str, float] | None:
-        """Metrics of who held the alias before; None if nobody did."""
-        return self.champion.metrics if self.champion else None
-
 
 def register_bundle(
     tracker: Tracker,

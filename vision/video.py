@@ -65,9 +65,11 @@ def read_video(path: Path | str) -> Iterator[np.ndarray]:
             place have been yielded by then.
     """
     path = _existing(path)
-    # One tick per frame: otherwise ffmpeg repeats and drops frames to keep a constant rate.
-    frames = _input(path).video.filter("settb", expr="1/25").filter("setpts", expr="N")
-    command = frames.output("pipe:", format="image2pipe", vcodec="ppm", r=25)
+    # ffmpeg repeats and drops frames to keep a constant rate. We pretend that each lasts a tick of 1000 s: then there
+    # is nothing to even out, and a frame's own duration rounds to nothing. (`-vsync 0` did this until ffmpeg 7,
+    # `-fps_mode passthrough` does it since 5.1; this works in all.)
+    frames = _input(path).video.filter("settb", expr="1000").filter("setpts", expr="N")
+    command = frames.output("pipe:", format="image2pipe", vcodec="ppm", r="1/1000")
     with _running(command, path, "read") as process:
         assert process.stdout is not None
         yield from _ppm_frames(process.stdout)

@@ -4,11 +4,16 @@ from collections.abc import Callable
 
 from torch import nn
 
-from detection.models import yolo, yolox
+from detection.models import faster_rcnn, fcos, retinanet, ssd, ssdlite, yolo, yolox
 from detection.settings import DetectionSettings
 from foundation.errors import ConfigError
 
 MODELS: dict[str, Callable[[DetectionSettings, int], nn.Module]] = {
+    "faster_rcnn": faster_rcnn.build,
+    "fcos": fcos.build,
+    "retinanet": retinanet.build,
+    "ssd": ssd.build,
+    "ssdlite": ssdlite.build,
     "yolo": yolo.build,
     "yolox": yolox.build,
 }

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,11 +54,12 @@ class ConvLevels(ExtraFPNBlock):
 class Pyramid(nn.Module):
     """Trunk (`body`) and pyramid (`fpn`). `out_channels` is what torchvision's detectors ask for."""
 
-    def __init__(self, trunk: Trunk, channels: int, extra: ExtraFPNBlock | None) -> None:
+    def __init__(self, trunk: Trunk, channels: int, extra: PooledLevels | ConvLevels | None) -> None:
         super().__init__()
         self.body = trunk
         self.fpn = FeaturePyramidNetwork(list(trunk.channels), channels, extra_blocks=extra)
         self.out_channels = channels
+        self.levels = trunk.levels + (extra.levels if extra is not None else ())
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Compute `{str(level): (B, C, H / 2**level, W / 2**level)}`, finest first, from normalised images."""
@@ -102,14 +103,12 @@ def build_pyramid(
     Raises:
         ConfigError: if the levels are not consecutive and rising, or the trunk has not the finest ones.
     """
-    if list(levels) != list(range(levels[0], levels[0] + len(levels))) if levels else True:
+    if not levels or any(after != before + 1 for before, after in pairwise(levels)):
         raise ConfigError(f"model.levels {list(levels)} must be consecutive and rising, such as [3, 4, 5].")
     if levels[0] < 1 or levels[-1] > COARSEST_LEVEL:
         raise ConfigError(f"model.levels {list(levels)} must lie between 1 and {COARSEST_LEVEL} (strides 2 to 256).")
     trunk = build_trunk(settings, levels)
     coarser = [level for level in levels if level > trunk.levels[-1]]
-    extra = None
-    if coarser:
-        make = PooledLevels if pools_extra_levels else partial(ConvLevels, channels=channels)
-        extra = make(coarser)
-    return Pyramid(trunk, channels, extra)
+    if not coarser:
+        return Pyramid(trunk, channels, None)
+    return Pyramid(trunk, channels, PooledLevels(coarser) if pools_extra_levels else ConvLevels(coarser, channels))

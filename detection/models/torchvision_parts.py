@@ -1,6 +1,5 @@
 """What all detectors on torchvision's parts share: normalising, anchors, labels, losses, published weights."""
 
-import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from detection.settings import DenseHeadModel
 from engine.distributed import mean_over_ranks
 from engine.weights import LoadReport, load_into, load_state
 from foundation.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 Targets = list[dict[str, Tensor]]
 Losses = dict[str, Tensor]
@@ -121,6 +119,13 @@ def run(
         has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
         shifted.append({"boxes": boxes[has_area], "labels": target["labels"][has_area] + first_label})
     return {loss_names[name]: value for name, value in forward(images, shifted).items()}
+
+
+def is_stock_resnet50(model: DenseHeadModel) -> bool:
+    """Whether these settings describe torchvision's own RetinaNet or FCOS."""
+    backbone = model.backbone
+    own = (model.levels, model.fpn_channels, model.head_convs) == ((3, 4, 5, 6, 7), 256, 4)
+    return own and backbone.name == "resnet50" and backbone.width == 1
 
 
 def over_ranks(losses: Losses, matched_idxs: list[Tensor]) -> Losses:

@@ -149,7 +149,7 @@ class YoloxDetector(nn.Module):
             raw_BAC = flatten_levels(maps)
             cells_A2, strides_A1 = anchor_points([level.shape for level in maps], images.device)
             if self.training:
-                truths = pad_targets(targets or [], images.device)
+                truths = pad_targets(targets, images.device)
                 return yolox_losses(raw_BAC, cells_A2, strides_A1, truths, with_l1=self.l1_loss)
             return self._detect(raw_BAC, cells_A2, strides_A1)
 

@@ -1,6 +1,6 @@
 """`--set stages.detector.loop.epochs=3`: changes to the plain values of a file before they are checked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +46,12 @@ def _parse(text: str) -> tuple[list[str], Any]:
     keys = key.split(".")
     if not equals or not all(keys):
         raise ProblemsFound([Problem(origin, None, (), "expected KEY=VALUE, such as stages.detector.loop.epochs=3")])
-    source = parse(value, origin)
+    try:
+        source = parse(value, origin)
+    except ProblemsFound as error:
+        raise _without_line(origin, error.problems) from error
     if source.problems:
-        raise ProblemsFound([Problem(origin, None, (), problem.message) for problem in source.problems])
+        raise _without_line(origin, source.problems)
     return keys, source.data
 
 
@@ -84,3 +87,7 @@ def _place(container: Any, key: str, path: KeyPath, origin: str) -> str | int:
 
 def _refused(origin: str, path: KeyPath, message: str) -> ProblemsFound:
     return ProblemsFound([Problem(origin, None, path, message)])
+
+
+def _without_line(origin: str, problems: Iterable[Problem]) -> ProblemsFound:
+    return ProblemsFound(Problem(origin, None, (), problem.message) for problem in problems)

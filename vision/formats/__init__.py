@@ -8,7 +8,7 @@ from typing import Any
 from vision.faults import FaultError, refuse
 from vision.formats.assemble import assemble
 from vision.formats.download import ensure_present
-from vision.formats.raw import RawSplit
+from vision.formats.raw import RawSplit, require_folder
 from vision.record import Dataset
 from vision.settings import CocoData, ScenesData, VocData, YoloData
 
@@ -24,9 +24,21 @@ AnyData = VocData | CocoData | YoloData | ScenesData
 
 
 def known_splits(data: AnyData) -> tuple[str, ...]:
-    """List the splits of a data set, downloading it if it is missing and can be."""
+    """List the splits of a data set, downloading it if it is missing and can be.
+
+    Returns:
+        at least one name; train, val and test first.
+
+    Raises:
+        DataError: if the folder is missing or shows no split of its format.
+    """
     ensure_present(data)
-    return _reader(data).splits(data)
+    splits: tuple[str, ...] = _reader(data).splits(data)
+    if not splits:
+        require_folder(place(data))
+        reason = f"no split found here; `format: {data.format}` expects {_reader(data).EXPECTED}"
+        raise FaultError(reason, "missing_file", place(data))
+    return splits
 
 
 def read_dataset(data: AnyData, split: str) -> Dataset:

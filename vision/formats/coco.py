@@ -13,6 +13,8 @@ from vision.formats.raw import RawImage, RawObject, RawSplit, in_order, require_
 from vision.record import Fault
 from vision.settings import CocoData, CocoSplit
 
+EXPECTED = "annotations/instances_SPLIT.json and SPLIT/, or `splits` that name both"
+
 _PREFIX = "instances_"
 _ROBOFLOW = "_annotations.coco.json"
 

@@ -17,6 +17,8 @@ from vision.settings import VocData
 WHOLE = "all"
 """Name of the only split of a data set without `ImageSets/Main`."""
 
+EXPECTED = "Annotations/, JPEGImages/ and ImageSets/Main/SPLIT.txt"
+
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -68,7 +70,7 @@ def _require_layout(root: Path) -> None:
     require_folder(root)
     for folder in ("Annotations", "JPEGImages"):
         if not (root / folder).is_dir():
-            reason = f"no folder {folder!r} here; `format: voc` expects Annotations/, JPEGImages/ and ImageSets/Main/"
+            reason = f"no folder {folder!r} here; `format: voc` expects {EXPECTED}"
             raise FaultError(reason, "missing_file", root)
 
 

@@ -17,6 +17,8 @@ from vision.image_header import IMAGE_SUFFIXES, find_images
 from vision.record import Fault
 from vision.settings import YoloData
 
+EXPECTED = "a data.yaml, images/SPLIT with labels/SPLIT, or SPLIT/images with SPLIT/labels"
+
 _YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 _YAML_SPLITS = ("train", "val", "test")
 _NAME_LISTS = ("classes.txt", "obj.names")

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from vision.scenes.sprites import SOLID, Paint, Patch
+from vision.scenes.sprites import Paint, Patch
 
 NOBODY = -1
 
@@ -14,7 +14,7 @@ class Canvas:
     def __init__(self, background: np.ndarray) -> None:
         """Start with a background, (H, W, 3) float32 RGB in [0, 1]; it is painted over."""
         self.image = background
-        self.owner = np.full(background.shape[:2], NOBODY, np.int16)
+        self.owner: np.ndarray = np.full(background.shape[:2], NOBODY, np.int16)
         self.full_areas: list[int] = []
         """Pixels of each painted object as if nothing hid it, outside the picture too."""
         self.visible_areas: list[int] = []
@@ -77,7 +77,9 @@ class Canvas:
         """A shadow down to the right of a body, or a glow around bare ink."""
         sigma = 0.6 + 0.035 * min(patch.layers.shape[:2])
         pad = int(np.ceil(2.5 * sigma))
-        coverage = cv2.copyMakeBorder(np.maximum(patch.layers[..., 0], patch.layers[..., 1]), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+        coverage = cv2.copyMakeBorder(
+            np.maximum(patch.layers[..., 0], patch.layers[..., 1]), pad, pad, pad, pad, cv2.BORDER_CONSTANT
+        )
         soft = cv2.GaussianBlur(coverage, (0, 0), sigma)[..., None]
         if paint.halo:
             soft, colour, strength, shift = np.minimum(soft * 1.8, 1), paint.body, paint.halo, 0

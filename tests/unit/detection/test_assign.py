@@ -166,3 +166,8 @@ def test_padded_targets():
     assert truths.is_real_BG.tolist() == [[True, True], [False, False]]
     assert truths.labels_BG.tolist() == [[2, 1], [0, 0]]
     assert torch.equal(truths.boxes_BG4[0], boxes)
+
+
+def test_targets_are_needed_in_train_mode():
+    with pytest.raises(ValueError, match="train mode"):
+        pad_targets(None, torch.device("cpu"))

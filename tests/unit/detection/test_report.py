@@ -1,17 +1,21 @@
 """Matching, the confusion matrix, the best threshold and the pictures, on boxes small enough to count by hand."""
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from detection.coco_results import detections_from_coco
 from detection.confusion import above, confusion_matrix, match, threshold_curves
 from detection.curves import count_by_size, draw_ap_by_size, draw_confusion, draw_pr_curves, most_frequent
 from detection.detections import Detections
 from detection.metrics import CocoMetric
-from detection.report import Reviewed, choose, draw_report
-from tests.fakes import jittered_detections, make_detections, make_record, random_boxes
+from detection.report import Reviewed, choose, draw_report, report_evaluation
+from detection.task import DetectionTask
+from engine.task import TaskSpec
+from tests.fakes import jittered_detections, make_detections, make_record, random_boxes, write_yolo_dataset
 from vision.record import Dataset, Record
 
 BOX, SHIFTED, FAR = [0, 0, 20, 20], [0, 2, 20, 22], [60, 60, 80, 80]
@@ -134,6 +138,19 @@ def test_all_pictures_are_drawn(tmp_path: Path) -> None:
         image = cv2.imread(str(path))
         assert min(image.shape[:2]) > 200
         assert image.std() > 5, f"{path.name} is blank"
+
+
+def test_the_report_is_drawn_from_the_file_that_an_evaluation_left(tmp_path: Path) -> None:
+    root, file = write_yolo_dataset(tmp_path / "data", images=3), tmp_path / "predictions.json"
+    spec = TaskSpec("detection", {}, {"format": "yolo", "root": str(root)})
+    metric = DetectionTask(spec).build_metric("val")
+    metric.update(jittered_detections(metric.dataset))
+    file.write_text(json.dumps(metric.to_json()))
+    paths = report_evaluation(spec, ("ruby", "opal"), "val", file, tmp_path / "pictures")
+    assert len(paths) == 4
+    again = CocoMetric(metric.dataset)
+    again.update(detections_from_coco(json.loads(file.read_text())))
+    assert again.compute() == pytest.approx(metric.compute(), abs=1e-9)
 
 
 def test_pictures_do_not_touch_pyplots_global_state(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""FCOS on torchvision's parts: one box per pixel, without anchors.
+
+Source: Tian et al. 2019, arXiv:1904.01355; GIoU loss and centre sampling as in arXiv:2006.09214. Losses are divided by
+the number of positives averaged over all ranks. One output per class; torchvision's own weights have one more, for
+background, which is left out.
+"""
+
+from torch import Tensor
+from torchvision.models.detection import FCOS
+from torchvision.models.detection.fcos import FCOSHead
+
+from detection.models.pyramid import Pyramid, build_pyramid
+from detection.models.torchvision_parts import (
+    ClassRows,
+    FloatAnchors,
+    Losses,
+    Normalize,
+    Targets,
+    float_outputs,
+    is_stock_resnet50,
+    load_detector,
+    over_ranks,
+    run,
+)
+from detection.settings import DetectionSettings, FcosModel
+from foundation.errors import ConfigError
+
+NORM_GROUPS = 32
+"""Groups of the head's GroupNorm, fixed in torchvision."""
+LOSS_NAMES = {"classification": "loss_cls", "bbox_regression": "loss_box", "bbox_ctrness": "loss_centerness"}
+CLASS_ROWS = (ClassRows(r"^head\.classification_head\.cls_logits\."),)
+
+
+class FcosHead(FCOSHead):
+    """torchvision's head with losses that do not depend on how a batch is spread over ranks."""
+
+    def compute_loss(
+        self, targets: Targets, head_outputs: Losses, anchors: list[Tensor], matched_idxs: list[Tensor]
+    ) -> Losses:
+        """Compute focal, GIoU and centre-ness losses."""
+        return over_ranks(super().compute_loss(targets, head_outputs, anchors, matched_idxs), matched_idxs)
+
+
+class Fcos(FCOS):
+    """torchvision's FCOS, parameter names included, called the way the detection task wants it."""
+
+    normalises_over_ranks = True
+
+    def __init__(self, pyramid: Pyramid, settings: DetectionSettings, num_classes: int, num_convs: int) -> None:
+        strides = tuple((2**level,) for level in pyramid.levels)
+        super().__init__(
+            pyramid,
+            num_classes,
+            anchor_generator=FloatAnchors(strides, ((1.0,),) * len(strides)),
+            head=FcosHead(pyramid.out_channels, 1, num_classes, num_convs),
+            score_thresh=settings.score_threshold,
+            nms_thresh=settings.nms_threshold,
+            detections_per_img=settings.max_detections,
+        )
+        self.transform = Normalize()
+        float_outputs(self.head)
+
+    def forward(self, images: Tensor, targets: Targets | None = None) -> Losses | Targets:
+        """Return losses in train mode, detections in eval mode.
+
+        Args:
+            images: (B, 3, H, W) float RGB in [0, 1].
+            targets: per image `boxes` (N, 4) xyxy pixels and `labels` (N,) in 0 … K-1; needed in train mode.
+        """
+        return run(super().forward, images, targets, is_training=self.training, loss_names=LOSS_NAMES, first_label=0)
+
+
+def build(settings: DetectionSettings, num_classes: int) -> Fcos:
+    """Build the detector and load its weights, if any."""
+    model = settings.model
+    if not isinstance(model, FcosModel):
+        raise ConfigError(f"fcos cannot be built from the settings of {model.name!r}; set `model.name`.")
+    if model.fpn_channels % NORM_GROUPS:
+        raise ConfigError(f"model.fpn_channels {model.fpn_channels} must be a multiple of {NORM_GROUPS} for fcos.")
+    pyramid = build_pyramid(model.backbone, model.levels, model.fpn_channels, pools_extra_levels=False)
+    detector = Fcos(pyramid, settings, num_classes, model.head_convs)
+    if model.weights is not None:
+        load_detector(
+            detector,
+            model.weights,
+            architecture="fcos_resnet50_fpn" if is_stock_resnet50(model) else None,
+            what="fcos",
+            num_outputs=num_classes,
+            class_rows=CLASS_ROWS,
+            has_background=False,
+        )
+    return detector

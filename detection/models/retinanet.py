@@ -1,0 +1,98 @@
+"""RetinaNet on torchvision's parts: dense anchors and the focal loss.
+
+Source: Lin et al. 2017, arXiv:1708.02002. Losses are divided by each image's positives and averaged over the local
+images. One output per class; torchvision's own weights have one more, for background, which is left out.
+"""
+
+from torch import Tensor, nn
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops import Conv2dNormActivation
+
+from detection.models.pyramid import Pyramid, build_pyramid
+from detection.models.torchvision_parts import (
+    ClassRows,
+    FloatAnchors,
+    Losses,
+    Normalize,
+    Targets,
+    float_outputs,
+    is_stock_resnet50,
+    load_detector,
+    run,
+)
+from detection.settings import DetectionSettings, RetinanetModel
+from foundation.errors import ConfigError
+
+ANCHOR_SCALE = 4
+"""Smallest anchor over stride; two more per octave, as in the paper's section 4."""
+OCTAVE_STEPS = (0.0, 1 / 3, 2 / 3)
+ASPECT_RATIOS = (0.5, 1.0, 2.0)
+WEIGHT_STD = 0.01
+"""Of the head's convolutions at the start (section 4.1)."""
+LOSS_NAMES = {"classification": "loss_cls", "bbox_regression": "loss_box"}
+CLASS_ROWS = (ClassRows(r"^head\.classification_head\.cls_logits\."),)
+
+
+class Retinanet(RetinaNet):
+    """torchvision's RetinaNet, parameter names included, called the way the detection task wants it."""
+
+    normalises_over_ranks = False
+
+    def __init__(self, pyramid: Pyramid, settings: DetectionSettings, num_classes: int, num_convs: int) -> None:
+        levels = pyramid.levels
+        sizes = tuple(tuple(int(ANCHOR_SCALE * 2 ** (level + step)) for step in OCTAVE_STEPS) for level in levels)
+        anchors = FloatAnchors(sizes, (ASPECT_RATIOS,) * len(sizes))
+        super().__init__(
+            pyramid,
+            num_classes,
+            anchor_generator=anchors,
+            head=_build_head(pyramid.out_channels, anchors.num_anchors_per_location()[0], num_classes, num_convs),
+            score_thresh=settings.score_threshold,
+            nms_thresh=settings.nms_threshold,
+            detections_per_img=settings.max_detections,
+        )
+        self.transform = Normalize()
+        float_outputs(self.head)
+
+    def forward(self, images: Tensor, targets: Targets | None = None) -> Losses | Targets:
+        """Return losses in train mode, detections in eval mode.
+
+        Args:
+            images: (B, 3, H, W) float RGB in [0, 1].
+            targets: per image `boxes` (N, 4) xyxy pixels and `labels` (N,) in 0 … K-1; needed in train mode.
+        """
+        return run(super().forward, images, targets, is_training=self.training, loss_names=LOSS_NAMES, first_label=0)
+
+
+def build(settings: DetectionSettings, num_classes: int) -> Retinanet:
+    """Build the detector and load its weights, if any."""
+    model = settings.model
+    if not isinstance(model, RetinanetModel):
+        raise ConfigError(f"retinanet cannot be built from the settings of {model.name!r}; set `model.name`.")
+    pyramid = build_pyramid(model.backbone, model.levels, model.fpn_channels, pools_extra_levels=False)
+    detector = Retinanet(pyramid, settings, num_classes, model.head_convs)
+    if model.weights is not None:
+        load_detector(
+            detector,
+            model.weights,
+            architecture="retinanet_resnet50_fpn" if is_stock_resnet50(model) else None,
+            what="retinanet",
+            num_outputs=num_classes,
+            class_rows=CLASS_ROWS,
+            has_background=False,
+            is_without_eps=True,
+        )
+    return detector
+
+
+def _build_head(channels: int, num_anchors: int, num_classes: int, num_convs: int) -> RetinaNetHead:
+    """Make torchvision's head, which has four convolutions, with any number of them."""
+    head = RetinaNetHead(channels, num_anchors, num_classes)
+    for branch in (head.classification_head, head.regression_head):
+        convs = [Conv2dNormActivation(channels, channels, norm_layer=None) for _ in range(num_convs)]
+        for conv in convs:
+            nn.init.normal_(conv[0].weight, std=WEIGHT_STD)
+            nn.init.zeros_(conv[0].bias)
+        branch.conv = nn.Sequential(*convs)
+    return head
