@@ -24,6 +24,11 @@ class TaskEntry:
     zoo: str
     """Callable() -> list of dicts, one per model the task offers."""
     main_metric: str
+    """The metric that schedules, early stopping and selection watch unless told otherwise; higher is better."""
+    metrics: tuple[str, ...] = ()
+    """Names of all metrics, so that a misspelt one is found before anything runs."""
+    metric_families: tuple[str, ...] = ()
+    """Beginnings of names that end in a class, such as `ap/`."""
 
 
 TASKS: dict[str, TaskEntry] = {
@@ -35,6 +40,11 @@ TASKS: dict[str, TaskEntry] = {
         preview="detection.preview:preview_sheet",
         zoo="detection.zoo:list_models",
         main_metric="map",
+        metrics=(
+            *("map", "map_50", "map_75", "map_small", "map_medium", "map_large"),
+            *("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large"),
+        ),
+        metric_families=("ap/", "ap_50/"),
     ),
 }
 

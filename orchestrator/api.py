@@ -1,13 +1,15 @@
 """The Python API for notebooks and tests: the same as the command line, returning values instead of printing."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deploy.predictor import Predictor, load_predictor
 from orchestrator.pipeline.load import LoadedPipeline
-from orchestrator.registry import resolve_model
 from orchestrator.run import RunOptions, RunSummary, run_pipeline
 from orchestrator.terminal import Display
 from orchestrator.tracking.location import tracking_uri
+
+if TYPE_CHECKING:
+    from deploy.predictor import Predictor
 
 DEFAULT_STORAGE = Path("runs")
 
@@ -30,7 +32,7 @@ def run(loaded: LoadedPipeline, *, fresh: bool = False, only: str | None = None,
 
 def load_model(
     address: str, *, storage: Path | str = DEFAULT_STORAGE, uri: str | None = None, device: str = "cpu"
-) -> Predictor:
+) -> "Predictor":
     """Return a predictor for a registered model, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
     Args:
@@ -42,4 +44,8 @@ def load_model(
     Raises:
         RegistryError: if there is no such model, version or alias.
     """
+    # Here, not above: torch reads its thread settings when it is imported, and `run` sets them first.
+    from deploy.predictor import load_predictor
+    from orchestrator.registry import resolve_model
+
     return load_predictor(resolve_model(address, tracking_uri(Path(storage), uri)), device)

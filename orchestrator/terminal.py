@@ -122,7 +122,7 @@ class Display:
 
     def stage_started(self, name: str, reason: str, metric: str | None = None) -> None:
         """Begin to show a stage; `metric` is the one shown while it runs (None = its first)."""
-        self._stage = StageProgress(name, reason, metric)
+        self._show(StageProgress(name, reason, metric))
         self._last_line = 0.0
         self.message(f"{name}: {reason}")
 
@@ -151,12 +151,12 @@ class Display:
         took = f" in {duration(duration_s)}" if duration_s is not None else ""
         wanted = self._stage.metric_name if self._stage else None
         numbers = "".join(f"  {key} {number(value)}" for key, value in main_metrics(metrics, wanted).items())
-        self._stage = None
+        self._show(None)
         self.message(f"{name}: done{took}{numbers}")
 
     def summary(self, rows: Sequence[SummaryRow], pictures: Sequence[Path], next_command: str | None) -> None:
         """Show how the run ended: metrics, where the pictures lie, and what to type next."""
-        self._stage = None
+        self._show(None)
         if rows:
             changes = [_change(change) for _, _, change in rows]
             head = ("metric", "value", "vs champion") if any(changes) else ("metric", "value")
@@ -166,6 +166,12 @@ class Display:
             self.message("\npictures:\n" + "\n".join(f"  {path}" for path in pictures))
         if next_command:
             self.message(f"\nnext: {next_command}")
+
+    def _show(self, stage: StageProgress | None) -> None:
+        """Change what the live region shows, at once: the next message would otherwise repeat its old state."""
+        self._stage = stage
+        if self._live:
+            self._live.refresh()
 
     def _plain_line(self, stage: StageProgress, is_epoch: bool) -> None:
         is_due = is_epoch or stage.now - max(self._last_line, stage.started) >= PLAIN_INTERVAL_S
@@ -178,7 +184,7 @@ class Display:
         if stage is None:
             return Text("")
         if not stage.total_steps:
-            return _one_line(f"{stage.name}  preparing")
+            return _one_line(f"{stage.name}  working")
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
             _one_line(stage.name),

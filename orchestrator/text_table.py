@@ -37,7 +37,7 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return number(value)
+        return f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={cell(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):

@@ -75,8 +75,9 @@ def build(settings: DetectionSettings, num_classes: int) -> Fcos:
     model = settings.model
     if not isinstance(model, FcosModel):
         raise ConfigError(f"fcos cannot be built from the settings of {model.name!r}; set `model.name`.")
-    if model.fpn_channels % NORM_GROUPS:
-        raise ConfigError(f"model.fpn_channels {model.fpn_channels} must be a multiple of {NORM_GROUPS} for fcos.")
+    if model.fpn_channels % NORM_GROUPS or model.fpn_channels == NORM_GROUPS:
+        # A group of one channel cannot be normalised on a map of one pixel.
+        raise ConfigError(f"model.fpn_channels {model.fpn_channels} must be 64, 96, 128, … for fcos's group norm.")
     pyramid = build_pyramid(model.backbone, model.levels, model.fpn_channels, pools_extra_levels=False)
     detector = Fcos(pyramid, settings, num_classes, model.head_convs)
     if model.weights is not None:

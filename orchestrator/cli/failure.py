@@ -1,4 +1,4 @@
-"""How an error reaches the user: one paragraph and an exit code; the traceback goes to a file, with --debug to the screen."""
+"""How an error reaches the user: a paragraph and an exit code; the traceback goes to a file, or to the screen."""
 
 import os
 import traceback

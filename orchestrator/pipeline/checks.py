@@ -6,6 +6,7 @@ from typing import Any
 
 from foundation.errors import ConfigError
 from orchestrator.pipeline import addresses, graph
+from orchestrator.pipeline.metric_checks import metric_faults
 from orchestrator.pipeline.problems import KeyPath, nearest
 from orchestrator.tracking.location import tracking_uri
 
@@ -29,6 +30,7 @@ def find_faults(data: Any, folder: Path) -> Found:
     yield from _reference_faults(stages)
     yield from _cycle_faults(stages)
     yield from _stage_faults(stages, data_sets, folder)
+    yield from metric_faults(stages)
     for name, data_set in data_sets.items():
         yield from _data_faults(("data", name), _mapping(data_set), folder)
     if "stages" in data and data["stages"] == {}:

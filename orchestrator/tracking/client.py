@@ -82,6 +82,15 @@ class Client:
         finally:
             os.environ[name] = before
 
+    def answers(self) -> bool:
+        """Ask the store something small, now."""
+        self.ask_again_now()
+        try:
+            self.call(lambda api: api.search_experiments(max_results=1))
+        except (InfrastructureError, CallRefused):
+            return False
+        return True
+
     def ask_again_now(self) -> None:
         """Let the next call through even if the store was away a moment ago."""
         self._retry_at = 0.0

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 STATE_FILE = "tracking.json"
 LOCK_FILE = "tracking.lock"
+MAX_ATTEMPTS = 5
+"""An operation that fails so often while the store answers is given up: it must not block those behind it."""
 FINAL = ("FINISHED", "FAILED", "KILLED")
 
 
@@ -144,10 +146,18 @@ class Outbox:
                 self._client.call(partial(OPERATIONS[first["kind"]], run_id=run_id, **first["arguments"]))
             except CallRefused as error:
                 self._give_up(first["kind"], error)
+            except InfrastructureError as error:
+                if not self._client.answers():
+                    raise
+                first["attempts"] = first.get("attempts", 0) + 1
+                if first["attempts"] < MAX_ATTEMPTS:
+                    self._save()
+                    return
+                self._give_up(first["kind"], error)
             self.state.pending.pop(0)
             self._save()
 
-    def _give_up(self, what: str, error: CallRefused) -> None:
+    def _give_up(self, what: str, error: Exception) -> None:
         self.refused.append(f"{what}: {error}")
         logger.warning("the MLflow store refused to %s of run %s: %s", what, self.state.run_id, error)
 

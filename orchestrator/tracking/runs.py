@@ -280,8 +280,8 @@ class Tracker:
             return True
 
     def _ensure_experiment(self, name: str) -> str:
-        is_own_store = self._settings.uri is None
-        location = artifact_folder(self._storage).as_uri() if is_own_store else None
+        has_server = self.client.uri.startswith(("http", "databricks"))  # a database knows no place for files
+        location = None if has_server else artifact_folder(self._storage).as_uri()
 
         def ensure(api: MlflowClient) -> str:
             found = api.get_experiment_by_name(name)

@@ -28,7 +28,7 @@ TINY_FASTER_RCNN = {
 }
 TINY_DENSE = {
     "backbone": {"name": "resnet18", "width": 0.25},
-    "fpn_channels": 16,
+    "fpn_channels": 32,
     "levels": [3, 4],
     "head_convs": 1,
 }

@@ -145,23 +145,31 @@ def _random_colour(rng: np.random.Generator, bright: bool) -> np.ndarray:
 
 def _dress(rng: np.random.Generator, style: str, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the body and the trim of a style, each (S, S) float32 coverage."""
-    nothing = np.zeros_like(ink)
     if style == "ink":
-        return nothing, nothing
+        return np.zeros_like(ink), np.zeros_like(ink)
     if style == "sticker":
-        rim_px = max(2 * round(ink.shape[0] * rng.uniform(0.05, 0.075)) + 1, 3)
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim_px, rim_px))
-        return cv2.GaussianBlur(cv2.dilate(ink, kernel), (0, 0), 0.6), nothing
-    rows, columns = np.nonzero(ink >= SOLID)
+        return _rim(rng, ink), np.zeros_like(ink)
+    return _plate(rng, ink, is_round=style == "badge")
+
+
+def _rim(rng: np.random.Generator, ink: np.ndarray) -> np.ndarray:
+    """The ink, made wider all around: a sticker cut out along the digit."""
+    rim_px = max(2 * round(ink.shape[0] * rng.uniform(0.05, 0.075)) + 1, 3)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim_px, rim_px))
+    return cv2.GaussianBlur(cv2.dilate(ink, kernel), (0, 0), 0.6)
+
+
+def _plate(rng: np.random.Generator, ink: np.ndarray, is_round: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A disc or a tile with rounded corners around the ink, often with a line along its edge."""
     board_px = ink.shape[0]
+    rows, columns = np.nonzero(ink >= SOLID)
     center = (float(columns.min() + columns.max() + 1) / 2, float(rows.min() + rows.max() + 1) / 2)
     half = 0.5 * max(np.ptp(rows) + 1, 1.1 * (np.ptp(columns) + 1)) + board_px * rng.uniform(0.07, 0.1)
-    corner = half if style == "badge" else half * rng.uniform(0.1, 0.45)
-    if style == "badge":
-        half *= 1.08
-        corner = half
+    roundness = rng.uniform(0.1, 0.45)
+    if is_round:
+        half, roundness = 1.08 * half, 1.0  # a digit's corners need more room in a disc
     line_px = board_px * rng.uniform(0.02, 0.04) if rng.random() < 0.6 else 0.0
-    distance = _rounded_square(board_px, center, half, corner)
+    distance = _rounded_square(board_px, center, half, half * roundness)
     body = np.clip(0.5 - distance, 0.0, 1.0)
     inner = np.clip(0.5 - (distance + line_px), 0.0, 1.0)
     return body, body - inner

@@ -1,6 +1,9 @@
 """Loading a pipeline file: types, references, overrides, paths, and all problems at once."""
 
+import pickle
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -25,6 +28,25 @@ def problems_of(path: Path, *overrides: str) -> list[str]:
     with pytest.raises(ProblemsFound) as caught:
         load_pipeline(path, overrides)
     return [str(problem).removeprefix(f"{path}:") for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("override", "wrong"),
+    [
+        pytest.param(
+            "stages.register.gate=[{metric: test.map_5O, min: 0.5}]", "map_5O", id="gate on an evaluate stage"
+        ),
+        pytest.param("stages.register.gate=[{metric: detector.mapp, min: 0.5}]", "mapp", id="gate on a train stage"),
+        pytest.param("stages.detector.loop.early_stop={metric: map50}", "map50", id="early stopping"),
+    ],
+)
+def test_a_metric_that_no_task_computes_is_named(tmp_path: Path, override: str, wrong: str) -> None:
+    (problem,) = problems_of(write(tmp_path), override)
+    assert f"detection has no metric {wrong!r}; did you mean" in problem
+
+
+def test_metrics_of_single_classes_are_known(tmp_path: Path) -> None:
+    load_pipeline(write(tmp_path), ["stages.register.gate=[{metric: test.ap_50/cat, min: 0.5}]"])
 
 
 def test_a_good_file_is_typed_and_ordered_by_its_references(tmp_path: Path) -> None:
@@ -110,49 +132,89 @@ def test_ten_faults_give_ten_problems_with_their_lines() -> None:
         ),
         pytest.param("format: scenes, ", "", "4: data.cells.format: missing key 'format'", id="no format"),
         pytest.param(
-            "[1, 2]", "many", "22: stages.detector.resources.num_workers: expected a whole number or a list, "
-            "got the text 'many'", id="both alternatives of a union",
+            "[1, 2]",
+            "many",
+            "22: stages.detector.resources.num_workers: expected a whole number or a list, got the text 'many'",
+            id="both alternatives of a union",
         ),
         pytest.param(
-            "[1, 2]", "[1, x]", "22: stages.detector.resources.num_workers.1: expected a whole number, got the text 'x'",
+            "[1, 2]",
+            "[1, x]",
+            "22: stages.detector.resources.num_workers.1: expected a whole number, got the text 'x'",
             id="inside one alternative of a union",
         ),
         pytest.param(
-            "[1, 2]", "[1]", "22: stages.detector.resources.num_workers.1: the list is too short: item 2 is missing",
+            "[1, 2]",
+            "[1]",
+            "22: stages.detector.resources.num_workers.1: the list is too short: item 2 is missing",
             id="a list too short",
         ),
         pytest.param(
-            "[1, 2]", "[3, 2]", "22: stages.detector.resources.num_workers: expected [fewest, most], got [3, 2]",
+            "[1, 2]",
+            "[3, 2]",
+            "22: stages.detector.resources.num_workers: expected [fewest, most], got [3, 2]",
             id="a range upside down",
         ),
         pytest.param(
-            "task: detection", "task: dection",
+            "task: detection",
+            "task: dection",
             "16: stages.detector.task: expected 'detection', got the text 'dection'; did you mean 'detection'?",
             id="unknown task",
         ),
-        pytest.param("metric: test.map_50", "metric: test",
+        pytest.param(
+            "metric: test.map_50",
+            "metric: test",
             "11: stages.register.gate.0.metric: expected STAGE.METRIC such as 'test.map_50', got the text 'test'",
-            id="gate metric without a stage"),
-        pytest.param("metric: test.map_50", "metric: tset.map_50",
-            "11: stages.register.gate.0.metric: there is no stage 'tset'; did you mean 'test'?", id="gate of no stage"),
-        pytest.param("min: 0.5", "min: 0.5, vs: champion",
-            "11: stages.register.gate.0: a gate has `min` and/or `max`, or both `vs` and `max_drop`", id="gate of two kinds"),
-        pytest.param('model: "stage:detector", data', 'model: "stage:register", data',
+            id="gate metric without a stage",
+        ),
+        pytest.param(
+            "metric: test.map_50",
+            "metric: tset.map_50",
+            "11: stages.register.gate.0.metric: there is no stage 'tset'; did you mean 'test'?",
+            id="gate of no stage",
+        ),
+        pytest.param(
+            "min: 0.5",
+            "min: 0.5, vs: champion",
+            "11: stages.register.gate.0: a gate has `min` and/or `max`, or both `vs` and `max_drop`",
+            id="gate of two kinds",
+        ),
+        pytest.param(
+            'model: "stage:detector", data',
+            'model: "stage:register", data',
             "13: stages.test.model: stage 'register' is of kind 'register' and has no model; name a train stage",
-            id="evaluate of no train stage"),
-        pytest.param('model: "stage:detector", data', 'model: "models:/cells", data',
+            id="evaluate of no train stage",
+        ),
+        pytest.param(
+            'model: "stage:detector", data',
+            'model: "models:/cells", data',
             "13: stages.test.model: 'models:/cells' is not of the form models:/NAME@ALIAS or models:/NAME/3",
-            id="malformed registry address"),
-        pytest.param("size: pico", "size: pico, weights: best.pth",
-            "18: stages.detector.model.weights: 'best.pth' is no address for this key; expected ", id="no scheme"),
-        pytest.param("data: cells}", "data: cels}", "13: stages.test.data: there is no data set 'cels'; did you mean 'cells'?",
-            id="unknown data set"),
-        pytest.param("  detector:", "  det ector:", "14: stages.det ector: the name 'det ector' may only hold", id="name"),
+            id="malformed registry address",
+        ),
+        pytest.param(
+            "size: pico",
+            "size: pico, weights: best.pth",
+            "18: stages.detector.model.weights: 'best.pth' is no address for this key; expected ",
+            id="no scheme",
+        ),
+        pytest.param(
+            "data: cells}",
+            "data: cels}",
+            "13: stages.test.data: there is no data set 'cels'; did you mean 'cells'?",
+            id="unknown data set",
+        ),
+        pytest.param(
+            "  detector:", "  det ector:", "14: stages.det ector: the name 'det ector' may only hold", id="name"
+        ),
         pytest.param("epochs: 2", "epochs: 2, epochs: 3", "20: this is not YAML", id="syntax"),
-        pytest.param("name: cells-detector", "name: cells-detector\n    alias: latest",
-            "10: stages.register.alias: the alias 'latest' is MLflow's own; choose another", id="reserved alias"),
+        pytest.param(
+            "name: cells-detector",
+            "name: cells-detector\n    alias: latest",
+            "10: stages.register.alias: the alias 'latest' is MLflow's own; choose another",
+            id="reserved alias",
+        ),
     ],
-)  # fmt: skip
+)
 def test_one_fault_is_told_with_line_key_and_mend(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert old in GOOD
     found = problems_of(write(tmp_path, GOOD.replace(old, new, 1)))
@@ -210,11 +272,16 @@ def test_an_unset_variable_is_told_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert problem.startswith("4: data.cells.root: the environment variable NOPE is not set")
 
 
-def test_user_transforms_are_checked(tmp_path: Path) -> None:
-    text = GOOD.replace("epochs: 2", "epochs: 2\n    augment: {transforms: [{HorizontalFlp: {p: 0.5}}]}")
-    (problem,) = problems_of(write(tmp_path, text))
-    assert problem.startswith("20: stages.detector.augment.transforms:")
-    assert "HorizontalFlip" in problem
+def test_user_transforms_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A stand-in: the real one imports albumentations, which takes seconds; it has tests of its own.
+    check = ModuleType("check")
+    check.__dict__["validate_transforms"] = lambda transforms: [
+        f"transform {index}: x" for index in range(len(transforms))
+    ]
+    monkeypatch.setitem(sys.modules, "vision.augment", ModuleType("augment"))
+    monkeypatch.setitem(sys.modules, "vision.augment.check", check)
+    text = GOOD.replace("    loop:", "    augment: {transforms: [{HorizontalFlp: {p: 0.5}}]}\n    loop:")
+    assert problems_of(write(tmp_path, text)) == ["19: stages.detector.augment.transforms: transform 0: x"]
 
 
 def test_overrides_change_values_and_later_ones_win(tmp_path: Path) -> None:
@@ -268,8 +335,6 @@ def test_problems_of_an_override_are_located_at_it(
 
 
 def test_problems_survive_pickling(tmp_path: Path) -> None:
-    import pickle
-
     with pytest.raises(ProblemsFound) as caught:
         load_pipeline(write(tmp_path, ""))
     assert pickle.loads(pickle.dumps(caught.value)).problems == caught.value.problems
