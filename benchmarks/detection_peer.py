@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def run_ours(splits: Splits, epochs: int, folder: Path) -> dict[str, Any]:
     }
     file = folder / "pipeline.yaml"
     file.write_text(json.dumps(pipeline))  # JSON is YAML
-    output, process_cpu_s = _run([sys.executable, "-m", "orchestrator", "run", str(file), "--json"], {})
+    output, process_cpu_s = _run([sys.executable, "-m", "orchestrator", "run", str(file), "--json"], folder)
     outputs = {name: stage["outputs"] for name, stage in json.loads(output)["stages"].items()}
     predictions = Path(outputs["test"]["predictions"])
     journal = Path(outputs["cells"]["bundle"]).parent / JOURNAL_FILE
@@ -104,8 +105,8 @@ def run_ours(splits: Splits, epochs: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def run_peer(python: Path, splits: Splits, epochs: int, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Train and predict with the peer's own interpreter and score its predictions; also return its versions."""
+def run_peer(python: Path, splits: Splits, epochs: int, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train and predict with the peer's own interpreter and score its predictions; also return what it says itself."""
     request = {
         "data": str(write_yolo_data(splits.train, splits.test, folder / "data")),
         "images": [str(folder / "data" / "images" / "test" / record.path.name) for record in splits.test.records],
@@ -118,7 +119,7 @@ def run_peer(python: Path, splits: Splits, epochs: int, folder: Path) -> tuple[d
     (folder / "request.json").write_text(json.dumps(request))
     worker = Path(__file__).with_name("peer_worker.py")
     environment = {**PEER_OFFLINE, "YOLO_CONFIG_DIR": str(folder)}
-    _, process_cpu_s = _run([str(python), str(worker), str(folder / "request.json")], environment)
+    _, process_cpu_s = _run([str(python), str(worker), str(folder / "request.json")], folder, environment)
     answer = json.loads((folder / "answer.json").read_text())
     assert answer["train_images"] == len(splits.train.records), "the peer left images out"
     row = {
@@ -127,14 +128,15 @@ def run_peer(python: Path, splits: Splits, epochs: int, folder: Path) -> tuple[d
         **_score(splits.test, _peer_detections(answer["detections"], splits.test)),
         **{name: answer[name] for name in ("precision", "threads", "batch_size")},
     }
-    return row, answer["versions"]
+    return row, {name: answer[name] for name in ("versions", "own_metrics")}
 
 
-def _run(command: list[str], environment: dict[str, str]) -> tuple[str, float]:
-    """Run a program to its end; returns its standard output and the CPU time of it and its children."""
+def _run(command: list[str], folder: Path, environment: Mapping[str, str] = {}) -> tuple[str, float]:
+    """Run a program in `folder` to its end; returns its standard output and the CPU time of it and its children."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         command,
+        cwd=folder,
         env={**os.environ, **thread_environment(THREADS), **environment},
         capture_output=True,
         text=True,
@@ -210,10 +212,10 @@ def main() -> None:
         (Path(temporary) / "ours").mkdir()
         (Path(temporary) / "peer").mkdir()
         ours = run_ours(splits, arguments.our_epochs, Path(temporary) / "ours")
-        peer, versions = run_peer(python, splits, arguments.peer_epochs, Path(temporary) / "peer")
+        peer, said = run_peer(python, splits, arguments.peer_epochs, Path(temporary) / "peer")
     seconds = round(time.perf_counter() - started, 1)
     comparison = compare(ours, peer)
-    show([ours, peer], arguments.json, comparison=comparison, peer_versions=versions, benchmark_s=seconds)
+    show([ours, peer], arguments.json, comparison=comparison, peer=said, benchmark_s=seconds)
 
 
 if __name__ == "__main__":

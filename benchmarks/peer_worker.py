@@ -69,6 +69,7 @@ def train(request: dict[str, Any], cost: TrainingCost) -> dict[str, Any]:
         "loader_workers": trainer.args.workers,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "train_images": len(trainer.train_loader.dataset),
+        "own_metrics": {name: round(float(value), 4) for name, value in model.metrics.results_dict.items()},
         "weights": str(trainer.last),
     }
 

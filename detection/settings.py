@@ -29,7 +29,10 @@ class BackboneSettings(StrictModel):
     width: PositiveFloat = 1.0
     """Multiplier on the channels, for torchvision ResNets only (0.5 = half as wide)."""
     norm: Literal["batch", "frozen", "group"] = "batch"
+    """batch; frozen = statistics and scales fixed, for pretrained weights only; group = independent of the batch size,
+    starts anew."""
     trainable_layers: Annotated[int, Field(ge=0, le=5)] = 5
+    """Of the five stages (strides 2 to 32) the last so many are trained; fewer than 5 for pretrained weights only."""
 
 
 class YoloModel(StrictModel):
@@ -88,7 +91,9 @@ class DenseHeadModel(StrictModel):
     weights: str | None = None
     fpn_channels: PositiveInt = 256
     levels: Annotated[tuple[int, ...], FromList] = (3, 4, 5, 6, 7)
+    """Pyramid levels; level l has stride 2**l. Those coarser than the backbone's last are made by convolutions."""
     head_convs: PositiveInt = 4
+    """Convolutions before the outputs of each branch."""
 
 
 class RetinanetModel(DenseHeadModel):

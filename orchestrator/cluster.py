@@ -1,6 +1,8 @@
 """A quiet Ray: connect to the cluster we are in, or start a local one; and say early what it cannot give."""
 
 import os
+import shutil
+import signal
 from pathlib import Path
 
 from engine.settings import ResourceSettings
@@ -21,28 +23,57 @@ RAY_ENVIRONMENT = {
 training speed, more seldom costs time after a failure."""
 
 
-def prepare_environment(collective_timeout_s: int) -> None:
-    """Set what Ray reads from the environment; call before Ray is imported."""
-    for name, value in RAY_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("RAY_TRAIN_COLLECTIVE_TIMEOUT_S", str(collective_timeout_s))
+class Cluster:
+    """The Ray cluster of one run: joined, or started on this machine, when the first stage needs it; left at the end."""
 
+    def __init__(self, log_file: Path) -> None:
+        self._log_file = log_file
+        self._is_ours = False
+        self._logs: Path | None = None
 
-def connect(log_file: Path) -> None:
-    """Join the cluster of RAY_ADDRESS, or start one on this machine that ends with this process."""
-    import ray
+    def connect(self, collective_timeout_s: int) -> None:
+        """Join the cluster of RAY_ADDRESS, or start one. Call it in the main thread.
 
-    if ray.is_initialized():
-        return
-    address = os.environ.get("RAY_ADDRESS")
-    settings = {} if address else {"num_cpus": usable_cpus(), "include_dashboard": False}
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **settings)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
-        raise InfrastructureError(
-            f"cannot reach {where}: {error}. See {log_file}, or `orchestrator doctor`."
-        ) from error
+        The kernel ends the processes of a cluster that was started here together with the thread that started them.
+
+        Raises:
+            InfrastructureError: if there is no reaching or starting it.
+        """
+        for name, value in RAY_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        os.environ.setdefault("RAY_TRAIN_COLLECTIVE_TIMEOUT_S", str(collective_timeout_s))
+        import ray  # reads the environment
+
+        if ray.is_initialized():
+            return
+        address = os.environ.get("RAY_ADDRESS")
+        settings = {} if address else {"num_cpus": usable_cpus(), "include_dashboard": False}
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        try:
+            context = ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **settings)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
+            raise InfrastructureError(
+                f"cannot reach {where}: {error}. See {self._log_file}, or `orchestrator doctor`."
+            ) from error
+        self._is_ours = True
+        self._logs = None if address else Path(context.address_info["session_dir"])
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own, which ends the process
+
+    def close(self, keep_logs: bool) -> None:
+        """Leave the cluster, or end it if it was started here; one that the caller had joined before stays.
+
+        Args:
+            keep_logs: leave Ray's own logs of a cluster that was started here in its folder for temporary files.
+        """
+        if not self._is_ours:
+            return
+        import ray
+
+        ray.shutdown()
+        self._is_ours = False
+        if self._logs is not None and not keep_logs:
+            shutil.rmtree(self._logs, ignore_errors=True)
 
 
 def check_resources(resources: ResourceSettings, stage: str) -> None:

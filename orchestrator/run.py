@@ -8,6 +8,7 @@ from engine.threads import apply_thread_environment, usable_cpus
 from foundation.errors import UserError
 from orchestrator.execution.folders import load_run_record
 from orchestrator.execution.plan import plan
+from orchestrator.execution.signals import terminate_like_ctrl_c
 from orchestrator.execution.summary import RunSummary
 from orchestrator.pipeline.load import LoadedPipeline, load_pipeline
 from orchestrator.terminal import Display
@@ -38,7 +39,7 @@ def run_pipeline(loaded: LoadedPipeline, options: RunOptions, display: Display) 
     # MLflow and torch are slow to import, and torch reads its thread settings when it is imported.
     from orchestrator.execution.session import Session
 
-    with Session(loaded, options.run_id, display) as session:
+    with terminate_like_ctrl_c(), Session(loaded, options.run_id, display) as session:
         for planned in plan(loaded, fresh=options.fresh, only=options.only, resolve_version=session.resolve_version):
             session.perform(planned)
         return session.summary

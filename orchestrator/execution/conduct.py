@@ -1,11 +1,7 @@
 """Runs one job while the terminal stays alive: signals, the journal's tail, in-process or on Ray."""
 
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 from engine.failures import error_from_note, note_failure
@@ -13,7 +9,8 @@ from engine.job import FAILURE_FILE, STOP_FILE, EvaluateJob, TrainJob
 from engine.journal import JOURNAL_FILE
 from engine.settings import FailureSettings, ResourceSettings
 from foundation.errors import Interrupted, OrchestratorError
-from orchestrator import cluster
+from orchestrator.cluster import Cluster, check_resources
+from orchestrator.execution.signals import on_stop
 from orchestrator.tracking.journal_writer import read_records
 
 POLL_S = 0.25
@@ -25,13 +22,14 @@ def conduct(
     job: TrainJob | EvaluateJob,
     resources: ResourceSettings,
     failure: FailureSettings,
-    log_file: Path,
+    cluster: Cluster,
     stage: str,
     show: Callable[[Record], None],
 ) -> dict[str, Any]:
     """Run a job to its end and show its journal on the way; blocks the main thread, which keeps Ctrl-C.
 
-    The first Ctrl-C (or SIGTERM) asks the loop to write a checkpoint and stop; the second ends at once.
+    The first Ctrl-C (or SIGTERM) asks a training to write a checkpoint and stop; it may still come to its end. The
+    second ends at once, and so does the first in an evaluation, which has nothing to keep.
 
     Raises:
         Interrupted: the user stopped it.
@@ -40,10 +38,13 @@ def conduct(
     job.folder.mkdir(parents=True, exist_ok=True)
     for name in (STOP_FILE, FAILURE_FILE):
         (job.folder / name).unlink(missing_ok=True)
-    work = _Work(lambda: _launch(kind, job, resources, failure, log_file, stage))
+    if resources.num_workers != 0:
+        cluster.connect(failure.hang_timeout_s)
+        check_resources(resources, stage)
+    work = _Work(lambda: _launch(kind, job, resources, failure))
     journal = job.folder / JOURNAL_FILE
     offset = journal.stat().st_size if journal.exists() else 0
-    with _stop_on_signals(job.folder / STOP_FILE, show):
+    with on_stop(lambda: _ask_to_stop(job, show)):
         work.start()
         while True:
             work.join(POLL_S)
@@ -78,18 +79,10 @@ class _Work(threading.Thread):
 
 
 def _launch(
-    kind: str,
-    job: TrainJob | EvaluateJob,
-    resources: ResourceSettings,
-    failure: FailureSettings,
-    log_file: Path,
-    stage: str,
+    kind: str, job: TrainJob | EvaluateJob, resources: ResourceSettings, failure: FailureSettings
 ) -> dict[str, Any]:
     if resources.num_workers == 0:
         return _run_here(job, resources, failure)
-    cluster.prepare_environment(failure.hang_timeout_s)
-    cluster.connect(log_file)
-    cluster.check_resources(resources, stage)
     from orchestrator.ray_train import run_on_ray  # Ray reads its environment when it is imported
 
     return run_on_ray(kind, job, resources, failure)
@@ -116,20 +109,10 @@ def _run_here(job: TrainJob | EvaluateJob, resources: ResourceSettings, failure:
     raise AssertionError("the last attempt returns or raises")
 
 
-@contextmanager
-def _stop_on_signals(stop_file: Path, show: Callable[[Record], None]) -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into a stop request, and the second into an immediate end."""
-
-    def ask_to_stop(_signum: int, _frame: FrameType | None) -> None:
-        if stop_file.exists():
-            raise Interrupted("stopped at once; `orchestrator resume` continues from the last checkpoint.")
-        stop_file.touch()
-        text = "stopping after this step, with a checkpoint; press Ctrl-C again to stop at once"
-        show({"kind": "event", "name": "stopping", "message": text})
-
-    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _ask_to_stop(job: TrainJob | EvaluateJob, show: Callable[[Record], None]) -> None:
+    stop_file = job.folder / STOP_FILE
+    if isinstance(job, EvaluateJob) or stop_file.exists():
+        raise Interrupted("stopped at once; `orchestrator resume` continues from the last checkpoint.")
+    stop_file.touch()
+    text = "stopping after this step, with a checkpoint; press Ctrl-C again to stop at once"
+    show({"kind": "event", "name": "stopping", "message": text})

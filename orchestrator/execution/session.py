@@ -7,8 +7,11 @@ from pathlib import Path
 from types import TracebackType
 
 from engine import catalog
+from engine.job import STOP_FILE
 from foundation.errors import Interrupted, OrchestratorError, RunFailed
+from orchestrator.cluster import Cluster
 from orchestrator.execution.folders import RunRecord, StageRecord
+from orchestrator.execution.lock import RunLock
 from orchestrator.execution.plan import PlannedStage, splits_of
 from orchestrator.execution.stages import Context, StageResult, run_evaluate, run_register, run_train
 from orchestrator.execution.summary import RunSummary
@@ -30,12 +33,20 @@ class Session:
         pipeline = loaded.pipeline
         self.loaded, self.display = loaded, display
         self.folder = pipeline.storage / pipeline.name
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = RunLock.take(self.folder)
+        try:
+            self._open_runs(run_id)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open_runs(self, run_id: str | None) -> None:
+        loaded, pipeline = self.loaded, self.loaded.pipeline
         log_file = self.folder / LOG_FILE
         uri = tracking_uri(pipeline.storage, pipeline.tracking.uri)
         self.tracker = Tracker.open(pipeline.storage, pipeline.tracking, log_file)
         self.run_id = self.tracker.start_pipeline(pipeline.name, loaded.resolved(), run_id, loaded.path)
-        self.context = Context(loaded, self.tracker, uri, log_file, display.record)
+        self.context = Context(loaded, self.tracker, uri, log_file, Cluster(log_file), self.display.record)
         self.summary = RunSummary(self.run_id, uri)
         self._record("running")
 
@@ -46,8 +57,10 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         status = _status_of(error)
+        self.context.cluster.close(keep_logs=status == "FAILED")
         self.tracker.finish(status)
         self._record({"FINISHED": "done", "KILLED": "interrupted"}.get(status, "failed"))
+        self._lock.release()
         undelivered = self.tracker.undelivered()
         if undelivered:
             self.display.message(undelivered)
@@ -94,6 +107,8 @@ class Session:
         record.save(planned.folder)
         self._keep(record, result.pictures)
         self.display.stage_finished(record.name, record.metrics, time.time() - record.started)
+        if (planned.folder / STOP_FILE).exists():
+            raise Interrupted(f"stopped after stage {planned.name}, which had come to its end.")
 
     def _open(self, planned: PlannedStage) -> StageRun:
         stage = self.loaded.pipeline.stages[planned.name]

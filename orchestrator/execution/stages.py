@@ -13,6 +13,7 @@ from engine.journal import JOURNAL_FILE
 from engine.settings import FailureSettings
 from engine.task import TaskSpec
 from foundation.errors import ConfigError
+from orchestrator.cluster import Cluster
 from orchestrator.curves import draw_curves
 from orchestrator.execution.conduct import Record, conduct
 from orchestrator.execution.folders import StageRecord
@@ -35,6 +36,7 @@ class Context:
     tracker: Tracker
     tracking_uri: str
     log_file: Path
+    cluster: Cluster
     show: Callable[[Record], None]
     planned: dict[str, PlannedStage] = field(default_factory=dict)
     records: dict[str, StageRecord] = field(default_factory=dict)
@@ -74,7 +76,7 @@ def run_train(context: Context, planned: PlannedStage, stage: TrainStage, run: S
         lineage=_lineage(context, planned, run),
     )
     run.follow(planned.folder / JOURNAL_FILE)
-    outcome = conduct("train", job, stage.resources, stage.failure, context.log_file, planned.name, context.show)
+    outcome = conduct("train", job, stage.resources, stage.failure, context.cluster, planned.name, context.show)
     pictures = draw_curves(planned.folder / JOURNAL_FILE, planned.folder / PICTURES)
     metrics = {name: float(value) for name, value in outcome["metrics"].items()}
     figures = {name: outcome[name] for name in ("step", "train_cpu_s", "train_s", "best_metric")}
@@ -95,7 +97,7 @@ def run_evaluate(context: Context, planned: PlannedStage, stage: EvaluateStage, 
         precision="fp32",
         folder=planned.folder,
     )
-    outcome = conduct("evaluate", job, stage.resources, FailureSettings(), context.log_file, planned.name, context.show)
+    outcome = conduct("evaluate", job, stage.resources, FailureSettings(), context.cluster, planned.name, context.show)
     draw = catalog.load(catalog.entry(manifest.task).report)
     spec = TaskSpec(manifest.task, manifest.settings, data)
     predictions = planned.folder / PREDICTIONS_FILE

@@ -210,12 +210,12 @@ def test_ui_takes_the_next_free_port_and_leaves_nothing_running(tmp_path: Path) 
     tracker = Tracker.open(runs, TrackingSettings(), tmp_path / "log")
     tracker.start_pipeline("shown", {"name": "shown"})
     tracker.finish("FINISHED")
-    code = f"from orchestrator.ui import open_ui; open_ui({tracking_uri(runs, None)!r}, port=int(__import__('sys').argv[1]))"
+    code = "import sys; from orchestrator.ui import open_ui; open_ui(sys.argv[1], port=int(sys.argv[2]))"
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        command = [sys.executable, "-u", "-c", code, str(port)]
+        command = [sys.executable, "-u", "-c", code, tracking_uri(runs, None), str(port)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as ui:
             assert ui.stdout is not None
             said = [ui.stdout.readline(), ui.stdout.readline()]

@@ -109,11 +109,9 @@ def _published(name: str, tag: str, indices: tuple[int, ...]) -> nn.Module:
     try:
         return timm.create_model(full_name, pretrained=True, features_only=True, out_indices=indices)
     except (OSError, RuntimeError) as error:
-        source = timm.get_pretrained_cfg_value(full_name, "hf_hub_id") if timm.is_model(full_name) else None
-        where = f"https://huggingface.co/{source}" if source else "timm's hub"
         raise WeightsError(
-            f"timm's weights {full_name} cannot be had from {where} ({error}). Check the tag; without internet, fetch "
-            "the file elsewhere and give `file:PATH`."
+            f"timm's weights {full_name} cannot be had from https://huggingface.co/timm/{full_name} ({error}). Check "
+            "the tag; without internet, fetch the file elsewhere and give `file:PATH`."
         ) from error
 
 

@@ -83,11 +83,7 @@ def build_torchvision_trunk(
             f"unknown backbone {name!r}; nearest torchvision models: {', '.join(nearest) or 'none'}. Set "
             "backbone.name to a torchvision classifier, or to `timm:NAME`."
         )
-    classifier = torchvision.models.get_model(name, weights=None)
-    if width != 1.0:
-        if not isinstance(classifier, ResNet):
-            raise ConfigError(f"backbone.width {width} works with torchvision ResNets only, not {name}; set it to 1.0.")
-        scale_resnet(classifier, width)
+    classifier = _scaled_resnet(name, width) if width != 1.0 else torchvision.models.get_model(name, weights=None)
     steps = trace(classifier, name)
     trunk = TorchvisionTrunk(classifier, steps, choose_taps(steps, levels, name))
     if load is not None:
@@ -95,8 +91,12 @@ def build_torchvision_trunk(
     return trunk
 
 
-def scale_resnet(network: ResNet, width: float) -> None:
-    """Remake a torchvision ResNet's convolutions with `width` times the channels, in place, randomly initialised."""
+def _scaled_resnet(name: str, width: float) -> ResNet:
+    """Build a torchvision ResNet with `width` times the channels, rounded to multiples of 8."""
+    with torch.device("meta"):  # only its structure is used: every layer with weights is remade below
+        network = torchvision.models.get_model(name, weights=None)
+    if not isinstance(network, ResNet):
+        raise ConfigError(f"backbone.width {width} works with torchvision ResNets only, not {name}; set it to 1.0.")
 
     def scaled(channels: int) -> int:
         return max(CHANNEL_STEP, round(channels * width / CHANNEL_STEP) * CHANNEL_STEP)
@@ -109,10 +109,11 @@ def scale_resnet(network: ResNet, width: float) -> None:
         stride = 1 if index == 0 else 2
         layer = network._make_layer(type(blocks[0]), scaled(64 * 2**index), len(blocks), stride=stride)
         setattr(network, f"layer{index + 1}", layer)
-    network.fc = nn.Linear(network.inplanes, network.fc.out_features)
+    network.fc = nn.Linear(network.inplanes, 1)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return network
 
 
 def trace(classifier: nn.Module, name: str) -> list[Step]:

@@ -54,7 +54,7 @@ def light_scene(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     lit = image * (1.02 + slope_x * x + slope_y * y - vignette * (x * x + y * y))[..., None]
     if rng.random() < 0.25:
         lit = cv2.GaussianBlur(lit, (0, 0), rng.uniform(0.35, 0.6))
-    lit += np.float32(rng.uniform(0.0, 0.022)) * _sensor_noise(rng, height, width)
+    lit += np.float32(rng.uniform(0.0, 0.022)) * _sensor_noise(rng, height, width)[..., None]
     # Scaling to bytes also rounds and cuts off at 0 and 255.
     return cv2.convertScaleAbs(np.maximum(lit, 0, out=lit), alpha=255)
 
@@ -80,11 +80,11 @@ def _recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 @cache
 def _noise_board() -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((_NOISE_PX, _NOISE_PX, 3), dtype=np.float32)
+    return np.random.default_rng(0).standard_normal((_NOISE_PX, _NOISE_PX), dtype=np.float32)
 
 
 def _sensor_noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Cut unit noise out of one prepared board at a random place; drawing it anew would cost half the time."""
+    """Cut unit noise, (H, W), out of one prepared board at a random place; drawing it anew would cost half the time."""
     top, left = rng.integers(_NOISE_PX, size=2)
     rows, columns = (top + np.arange(height)) % _NOISE_PX, (left + np.arange(width)) % _NOISE_PX
     return _noise_board().take(rows, axis=0).take(columns, axis=1)

@@ -59,8 +59,9 @@ class Canvas:
         # Light falls from above: the body is a little brighter at its top than at its foot.
         height = patch.layers.shape[0]
         light = np.linspace(1.06, 0.92, height, dtype=np.float32)[inner_rows, None, None]
-        region += body * (np.minimum(paint.body * light, 1) - region)
-        region += trim * (np.minimum(paint.trim * light, 1) - region)
+        if not paint.halo:  # bare ink has neither body nor trim
+            region += body * (np.minimum(paint.body * light, 1) - region)
+            region += trim * (np.minimum(paint.trim * light, 1) - region)
         region += ink * (np.minimum(paint.ink * light, 1) - region)
         self._take(patch)
 

@@ -12,7 +12,7 @@ from vision.scenes.canvas import Canvas
 from vision.scenes.digits import CLASSES, SPLITS, Split, load_scans
 from vision.scenes.sprites import CLUTTER, build_sprite, choose_paint, random_pose, warp_sprite
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever a change here alters the scenes: the folder's name changes and they are made anew."""
 
 HEAD_TO_TAIL = 20.0
@@ -24,10 +24,10 @@ _MIN_LEFT_VISIBLE = 0.45
 _SMALL_INSIDE, _LARGE_INSIDE = 0.85, 0.55
 """Share of a digit that must lie inside the picture; a small one cut in half cannot be read."""
 _EMPTY_SHARE = 0.03
-_MAX_CLUTTER = 5
+_MAX_CLUTTER = 4
 # Shares of small, medium and large digits; log-uniform between the edges, pixels of the longer side at 320 x 320.
-_SIZE_SHARES = (0.52, 0.31, 0.17)
-_SIZE_EDGES_PX = (11.0, 28.0, 60.0, 118.0)
+_SIZE_SHARES = (0.44, 0.38, 0.18)
+_SIZE_EDGES_PX = (13.0, 28.0, 60.0, 116.0)
 _REFERENCE_PX = 320
 _MIN_SIZE_PX = {"ink": 9.0, "sticker": 11.0, "tile": 13.0, "badge": 14.0}
 _TRIES = 40
@@ -61,7 +61,7 @@ def plan_labels(seed: int, split: Split, num_images: int) -> list[np.ndarray]:
         `num_images` arrays (N,) of labels, 0 <= N <= MAX_OBJECTS.
     """
     rng = scene_rng(seed, split, 0)
-    counts = np.clip(np.round(rng.gamma(2.6, 2.4, num_images)), 1, MAX_OBJECTS).astype(int)
+    counts = np.clip(np.round(rng.gamma(3.4, 2.35, num_images)), 1, MAX_OBJECTS).astype(int)
     counts[rng.random(num_images) < _EMPTY_SHARE] = 0
     while counts.sum() < len(CLASSES):  # too few images to show every class: fill up the emptiest
         counts[counts.argmin()] += 1

@@ -93,7 +93,7 @@ def build_sprite(rng: np.random.Generator, scan: np.ndarray | None, label: int, 
 
 def random_pose(rng: np.random.Generator, center: tuple[float, float], size_px: float) -> Pose:
     """Turn a little (no 6 becomes a 9) and tilt in perspective."""
-    angle = float(np.clip(rng.normal(0, 0.2), -0.55, 0.55))
+    angle = float(np.clip(rng.normal(0, 0.15), -0.45, 0.45))
     return Pose(center, size_px, angle, rng.uniform(-0.07, 0.07, (4, 2)))
 
 
