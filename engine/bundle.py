@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def save_bundle(folder: Path, state: dict[str, Tensor], manifest: Manifest) -> M
     folder.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     save_file(plain, folder / WEIGHTS_FILE)
+    manifest = replace(manifest, settings=_without_weights(manifest.settings))
     complete = {**asdict(manifest), "sha256": _sha256(folder / WEIGHTS_FILE)}
     (folder / MANIFEST_FILE).write_text(json.dumps(complete, indent=2, sort_keys=True) + "\n")
     return Manifest(**{**complete, "classes": tuple(complete["classes"])})
@@ -95,6 +96,13 @@ def load_bundle(folder: Path) -> tuple[Manifest, dict[str, Tensor]]:
         return manifest, load_file(weights)
     except SafetensorError as error:
         raise WeightsError(f"{weights} cannot be read ({error}); copy or export the bundle again.") from error
+
+
+def _without_weights(value: Any) -> Any:
+    """Set every `weights` to null: the bundle holds them all, wherever training began."""
+    if isinstance(value, dict):
+        return {key: None if key == "weights" else _without_weights(inner) for key, inner in value.items()}
+    return value
 
 
 def _sha256(path: Path) -> str:

@@ -215,7 +215,8 @@ def _interrupt(run: _Run) -> None:
     run.journal.write("end", status="interrupted", step=run.state.position.step)
     if is_distributed():
         dist.barrier()
-    raise Interrupted(f"stopped after step {run.state.position.step}; everything up to there is kept.")
+    step = run.state.position.step
+    raise Interrupted(f"stopped after step {step}; everything up to there is kept. `orchestrator resume` carries on.")
 
 
 def _save_bundle(run: _Run, metrics: dict[str, float]) -> None:

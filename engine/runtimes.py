@@ -1,5 +1,6 @@
 """Runtimes without Ray: this process alone, and a process that torchrun started."""
 
+import inspect
 import os
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,13 @@ from torch import nn
 from engine.distributed import default_device
 
 
+BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")  # the second is its name before torch 2.13
+    if name in inspect.signature(nn.parallel.DistributedDataParallel.__init__).parameters
+)
+
+
 def wrap_for_ranks(model: nn.Module, device: torch.device) -> nn.Module:
     """Wrap a model in DDP when there is more than one rank.
 
@@ -19,10 +27,8 @@ def wrap_for_ranks(model: nn.Module, device: torch.device) -> nn.Module:
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return model
-    device_ids: list[Any] | None = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(
-        model, device_ids=device_ids, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    options: dict[str, Any] = {"device_ids": [device.index] if device.type == "cuda" else None, BUFFERS: False}
+    return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True, **options)
 
 
 class InProcessRuntime:

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import signal
 from pathlib import Path
 
 from engine.settings import ResourceSettings
 from engine.threads import usable_cpus
 from foundation.errors import ConfigError, InfrastructureError
+from orchestrator.execution.signals import handlers_kept
 
 RAY_ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -48,9 +48,9 @@ class Cluster:
             return
         address = os.environ.get("RAY_ADDRESS")
         settings = {} if address else {"num_cpus": usable_cpus(), "include_dashboard": False}
-        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
-            context = ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **settings)
+            with handlers_kept():  # Ray's own for SIGTERM would end the process at once
+                context = ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **settings)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
             raise InfrastructureError(
@@ -58,7 +58,6 @@ class Cluster:
             ) from error
         self._is_ours = True
         self._logs = None if address else Path(context.address_info["session_dir"])
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own, which ends the process
 
     def close(self, keep_logs: bool) -> None:
         """Leave the cluster, or end it if it was started here; one that the caller had joined before stays.

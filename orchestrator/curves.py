@@ -30,10 +30,10 @@ def draw_curves(journal: Path, folder: Path) -> list[Path]:
     Of a step or epoch that was repeated after a restart, the last record counts.
 
     Returns:
-        The pictures written: none for a training that logged no step, no metric curve without an evaluation.
+        The pictures written: none for a training that logged no loss, no metric curve without an evaluation.
     """
     records = list(read_journal(journal))
-    steps = _last_of_each(record for record in records if record.get("kind") == "step")
+    steps = _last_of_each(record for record in records if record.get("kind") == "step" and record["loss"] is not None)
     epochs = _last_of_each(record for record in records if record.get("kind") == "epoch" and record.get("metrics"))
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -46,15 +46,14 @@ def draw_curves(journal: Path, folder: Path) -> list[Path]:
 
 def _draw_losses(records: list[dict[str, Any]]) -> Figure:
     figure, axes = _figure("Training loss", "optimizer step")
-    names = (name for name in records[-1] if name == "loss" or name.startswith("loss_"))
-    terms = [name for name in names if len(_series(records, name)[0])]
+    terms = [name for name in records[-1] if name == "loss" or name.startswith("loss_")]
     for term, colour in zip(terms, COLOURS, strict=False):
         step, value = _series(records, term)
         label = "loss (sum)" if term == "loss" else term
         axes.plot(step, value, color=colour, alpha=0.25, linewidth=0.8)
         axes.plot(step, _running_mean(value), color=colour, linewidth=2.0 if term == "loss" else 1.4, label=label)
     axes.set_ylabel("loss")
-    highest = max((float(np.percentile(_series(records, term)[1], 99)) for term in terms), default=1.0)
+    highest = float(np.percentile(_series(records, "loss")[1], 99))
     axes.set_ylim(0, highest * 1.1 or 1)
     _draw_learning_rate(axes, records)
     axes.legend(loc="upper right", frameon=False)

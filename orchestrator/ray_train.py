@@ -4,6 +4,7 @@ Ray restarts the group of workers after a failure; the loop itself finds its new
 So Ray keeps no checkpoints of ours, and a step never waits for its controller.
 """
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,6 @@ from engine.runtimes import wrap_for_ranks
 from engine.settings import FailureSettings, ResourceSettings
 from engine.threads import thread_environment
 from foundation.errors import InfrastructureError, Interrupted, OrchestratorError, RunFailed
-
-ELASTIC_START_TIMEOUT_S = 30
 
 
 class RayRuntime:
@@ -56,8 +55,8 @@ def _work(config: dict[str, Any]) -> dict[str, Any]:
         if config["kind"] == "evaluate":
             return evaluate_bundle(EvaluateJob.from_json(config["job"]), runtime)
         return train(TrainJob.from_json(config["job"]), runtime)
-    except Interrupted:
-        return {"status": "interrupted"}
+    except Interrupted as error:
+        return {"status": "interrupted", "message": str(error)}
     except Exception as error:
         note_failure(folder, error)
         raise
@@ -75,6 +74,7 @@ def run_on_ray(
         Interrupted: the user stopped the run.
         OrchestratorError: what ended the run, as the worker that failed told it.
     """
+    rays_own = job.folder / "ray"
     trainer = TorchTrainer(
         _work,
         train_loop_config={"kind": kind, "job": job.to_json()},
@@ -82,7 +82,7 @@ def run_on_ray(
         scaling_config=_scaling(resources),
         run_config=RunConfig(
             name=f"{kind}-{time.time_ns()}",
-            storage_path=str(job.folder / "ray"),
+            storage_path=str(rays_own),
             failure_config=FailureConfig(max_failures=failure.max_failures),
             worker_runtime_env={"env_vars": _worker_environment(resources)},
             logging_config=LoggingConfig(log_level="WARNING"),
@@ -97,8 +97,10 @@ def run_on_ray(
             f"the Ray cluster lost this run ({type(error).__name__}). Its checkpoints are kept: "
             "check the cluster, then `orchestrator resume`."
         ) from error
+    finally:
+        shutil.rmtree(rays_own, ignore_errors=True)
     if result.get("status") == "interrupted":
-        raise Interrupted("stopped; everything up to the last step is kept.")
+        raise Interrupted(result["message"])
     if result.get("status") == "failed":
         raise _explain(job.folder, None)
     return result

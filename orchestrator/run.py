@@ -39,7 +39,7 @@ def run_pipeline(loaded: LoadedPipeline, options: RunOptions, display: Display) 
     # MLflow and torch are slow to import, and torch reads its thread settings when it is imported.
     from orchestrator.execution.session import Session
 
-    with terminate_like_ctrl_c(), Session(loaded, options.run_id, display) as session:
+    with terminate_like_ctrl_c(), Session(loaded, options.run_id, options.only, display) as session:
         for planned in plan(loaded, fresh=options.fresh, only=options.only, resolve_version=session.resolve_version):
             session.perform(planned)
         return session.summary
@@ -55,7 +55,7 @@ def resume(target: Path, display: Display) -> RunSummary:
     if record is None:
         raise UserError(f"{target} has no run to resume; start one with `orchestrator run`.")
     loaded = load_pipeline(Path(record.pipeline_file), record.overrides)
-    return run_pipeline(loaded, RunOptions(run_id=record.run_id), display)
+    return run_pipeline(loaded, RunOptions(only=record.only, run_id=record.run_id), display)
 
 
 def _folder_of(target: Path) -> Path:

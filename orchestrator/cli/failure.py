@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from foundation.errors import OrchestratorError
+from foundation.errors import Interrupted, OrchestratorError
 
 INTERRUPTED = 130
 UNEXPECTED = 4
@@ -30,7 +30,7 @@ def report_own(error: OrchestratorError, state: State) -> int:
         click.echo(str(error), err=True)
         click.echo(f"{count} problem{'s' if count != 1 else ''} found; nothing was started.", err=True)
     else:
-        click.echo(f"error: {error}", err=True)
+        click.echo(str(error) if isinstance(error, Interrupted) else f"error: {error}", err=True)
     if state.is_debug:
         click.echo(_trace(error), err=True)
     return error.exit_code

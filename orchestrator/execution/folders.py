@@ -49,6 +49,8 @@ class RunRecord:
     run_id: str | None
     """MLflow's id of the parent run."""
     status: str
+    only: str | None = None
+    """The one stage that was wanted, with those it needs."""
     pid: int = field(default_factory=os.getpid)
 
     def save(self, folder: Path) -> None:

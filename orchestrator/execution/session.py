@@ -29,9 +29,9 @@ LOG_FILE = "run.log"
 class Session:
     """Use as a context manager: what happens inside decides the status that the runs end with."""
 
-    def __init__(self, loaded: LoadedPipeline, run_id: str | None, display: Display) -> None:
+    def __init__(self, loaded: LoadedPipeline, run_id: str | None, only: str | None, display: Display) -> None:
         pipeline = loaded.pipeline
-        self.loaded, self.display = loaded, display
+        self.loaded, self.only, self.display = loaded, only, display
         self.folder = pipeline.storage / pipeline.name
         self._lock = RunLock.take(self.folder)
         try:
@@ -108,7 +108,7 @@ class Session:
         self._keep(record, result.pictures)
         self.display.stage_finished(record.name, record.metrics, time.time() - record.started)
         if (planned.folder / STOP_FILE).exists():
-            raise Interrupted(f"stopped after stage {planned.name}, which had come to its end.")
+            raise Interrupted(f"stopped after stage {planned.name}, which had come to its end. `orchestrator resume` carries on.")
 
     def _open(self, planned: PlannedStage) -> StageRun:
         stage = self.loaded.pipeline.stages[planned.name]
@@ -153,7 +153,7 @@ class Session:
         return catalog.entry(stage.task).main_metric if isinstance(stage, TrainStage) else None
 
     def _record(self, status: str) -> None:
-        RunRecord(str(self.loaded.path), self.loaded.overrides, self.run_id, status).save(self.folder)
+        RunRecord(str(self.loaded.path), self.loaded.overrides, self.run_id, status, self.only).save(self.folder)
 
 
 def _status_of(error: BaseException | None) -> Status:

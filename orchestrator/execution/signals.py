@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
 
-Handler = Callable[[int, FrameType | None], Any]
+Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 def terminate_like_ctrl_c() -> AbstractContextManager[None]:
@@ -26,6 +26,11 @@ def on_stop(act: Callable[[], None]) -> AbstractContextManager[None]:
         act()
 
     return _handling({signal.SIGINT: handle, signal.SIGTERM: handle})
+
+
+def handlers_kept() -> AbstractContextManager[None]:
+    """Undo what a library does to SIGTERM meanwhile."""
+    return _handling({signal.SIGTERM: signal.getsignal(signal.SIGTERM)})
 
 
 @contextmanager

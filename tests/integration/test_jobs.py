@@ -19,7 +19,10 @@ from foundation.errors import InfrastructureError, UserError
 from orchestrator import jobs
 from orchestrator.pipeline.load import load_pipeline
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning"),  # Ray's call of aiohttp
+]
 START_TIMEOUT_S = 180.0
 PIPELINE = """
 name: cells
