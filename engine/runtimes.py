@@ -11,10 +11,9 @@ from torch import nn
 
 from engine.distributed import default_device
 
-
 BUFFERS = next(
     name
-    for name in ("forward_sync_buffers", "broadcast_buffers")  # the second is its name before torch 2.13
+    for name in ("forward_sync_buffers", "broadcast_buffers")  # the second is its older name
     if name in inspect.signature(nn.parallel.DistributedDataParallel.__init__).parameters
 )
 

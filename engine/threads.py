@@ -20,8 +20,9 @@ def thread_environment(num_threads: int) -> dict[str, str]:
 
 
 def apply_thread_environment(num_threads: int, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Set what the user has not set."""
-    for name, value in thread_environment(num_threads).items():
+    """Set what the user has not set; OMP_NUM_THREADS, where it is set, counts for all libraries."""
+    given = environment.get("OMP_NUM_THREADS", "")
+    for name, value in thread_environment(int(given) if given.isdigit() else num_threads).items():
         environment.setdefault(name, value)
 
 

@@ -24,7 +24,7 @@ training speed, more seldom costs time after a failure."""
 
 
 class Cluster:
-    """The Ray cluster of one run: joined, or started on this machine, when the first stage needs it; left at the end."""
+    """The Ray cluster of one run: joined, or started here, when the first stage needs it; left at the end."""
 
     def __init__(self, log_file: Path) -> None:
         self._log_file = log_file

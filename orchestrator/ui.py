@@ -43,6 +43,7 @@ def open_ui(uri: str, port: int = 5000, host: str = "127.0.0.1") -> None:
     free = _free_port(host, port)
     if free != port:
         click.echo(f"Port {port} is taken; using {free}.")
+    signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryFile() as log:
         server = _start(uri, host, free, log.fileno())
         try:
@@ -57,6 +58,10 @@ def open_ui(uri: str, port: int = 5000, host: str = "127.0.0.1") -> None:
             click.echo("Ended.")
         finally:
             _stop(server)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _start(uri: str, host: str, port: int, log: int) -> subprocess.Popen[bytes]:

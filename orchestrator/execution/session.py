@@ -108,7 +108,7 @@ class Session:
         self._keep(record, result.pictures)
         self.display.stage_finished(record.name, record.metrics, time.time() - record.started)
         if (planned.folder / STOP_FILE).exists():
-            raise Interrupted(f"stopped after stage {planned.name}, which had come to its end. `orchestrator resume` carries on.")
+            raise Interrupted(f"stopped after stage {planned.name} was done; `orchestrator resume` carries on.")
 
     def _open(self, planned: PlannedStage) -> StageRun:
         stage = self.loaded.pipeline.stages[planned.name]

@@ -80,7 +80,6 @@ def run_train(context: Context, planned: PlannedStage, stage: TrainStage, run: S
     pictures = draw_curves(planned.folder / JOURNAL_FILE, planned.folder / PICTURES)
     metrics = {name: float(value) for name, value in outcome["metrics"].items()}
     figures = {name: outcome[name] for name in ("step", "train_cpu_s", "train_s", "best_metric")}
-    run.log_artifacts(planned.folder / BUNDLE, BUNDLE)
     return StageResult(metrics, {"bundle": str(planned.folder / BUNDLE), **figures}, pictures)
 
 

@@ -1,5 +1,6 @@
 """A bundle as a version of a registered model: an MLflow pyfunc folder without pickle, tied to the run that made it."""
 
+import json
 import tempfile
 import time
 from functools import partial
@@ -71,7 +72,10 @@ def _publish(
     ]
     api.log_batch(run_id, metrics=points)
     ensure_model(api, name, tags)
-    return api.create_model_version(name, source=source, run_id=run_id, tags=tags, model_id=model_id)
+    version = api.create_model_version(name, source=source, run_id=run_id, tags=tags, model_id=model_id)
+    link = json.dumps([{"name": name, "version": int(version.version)}])
+    api.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})  # MLflow's pages go by it from run to version
+    return version
 
 
 def ensure_model(api: MlflowClient, name: str, tags: dict[str, Any]) -> None:

@@ -1,16 +1,8 @@
 """Ray Jobs on a real head of the tests' own: submit, follow, exit codes, stop, and what is not there."""
 
-import os
 import re
-import secrets
-import shutil
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +10,12 @@ import pytest
 from foundation.errors import InfrastructureError, UserError
 from orchestrator import jobs
 from orchestrator.pipeline.load import load_pipeline
+from tests.integration.head import START_TIMEOUT_S, Head
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning"),  # Ray's call of aiohttp
 ]
-START_TIMEOUT_S = 180.0
 PIPELINE = """
 name: cells
 data:
@@ -34,56 +26,10 @@ storage: results
 """
 
 
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Dashboard of a Ray head with its own ports, temporary folder and token."""
-    port, dashboard, agent, client = free_ports(4)
-    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # short: Ray keeps unix sockets in it
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.delenv("RAY_ADDRESS", raising=False)
-        command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus", "1"]
-        command += ["--node-ip-address", "127.0.0.1", "--port", str(port), "--temp-dir", str(folder)]
-        command += ["--dashboard-port", str(dashboard), "--dashboard-agent-listen-port", str(agent)]
-        command += ["--ray-client-server-port", str(client)]
-        with (folder / "head.log").open("wb") as log:
-            head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        try:
-            where = f"http://127.0.0.1:{dashboard}"
-            wait_until_ready(where, folder / "head.log")
-            yield where
-        finally:
-            head.send_signal(signal.SIGTERM)
-            try:
-                head.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(head.pid, signal.SIGKILL)
-                head.wait()
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def wait_until_ready(where: str, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        try:
-            jobs.status(address=where)
-            return
-        except InfrastructureError as error:
-            said = str(error)
-            time.sleep(1)
-    pytest.fail(f"{said}\n{log.read_text()}")
+@pytest.fixture
+def address(cluster: Head) -> str:
+    """The cluster's dashboard."""
+    return cluster.dashboard
 
 
 @pytest.fixture

@@ -205,7 +205,8 @@ def test_registered_model_loads_and_predicts_in_a_clean_process(server: Server, 
     assert set(answer) == {"boxes", "scores", "labels", "classes"}
 
 
-def test_ui_takes_the_next_free_port_and_leaves_nothing_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_ui_takes_the_next_free_port_and_leaves_nothing_running(tmp_path: Path, end: signal.Signals) -> None:
     runs = tmp_path / "runs"
     tracker = Tracker.open(runs, TrackingSettings(), tmp_path / "log")
     tracker.start_pipeline("shown", {"name": "shown"})
@@ -222,7 +223,7 @@ def test_ui_takes_the_next_free_port_and_leaves_nothing_running(tmp_path: Path) 
             address = said[1].split()[3]
             with urllib.request.urlopen(address, timeout=30) as page:
                 assert "MLflow" in page.read().decode()
-            ui.send_signal(signal.SIGINT)
+            ui.send_signal(end)
             rest = ui.stdout.read()
     assert said[0].startswith(f"Port {port} is taken; using ")
     assert "Ended." in rest

@@ -38,7 +38,7 @@ class Canvas:
         inside = patch.solid[inner_rows, inner_columns]
         hidden = self._count_owners(self.owner[rows, columns][inside])
         others = (np.asarray(self.visible_areas, int) - hidden) / np.maximum(self.full_areas, 1)
-        return float(inside.sum() / max(patch.solid.sum(), 1)), others
+        return int(inside.sum()) / max(int(patch.solid.sum()), 1), others
 
     def _count_owners(self, owners: np.ndarray) -> np.ndarray:
         """(N,) how many of these pixels each painted object owns."""

@@ -12,7 +12,7 @@ from vision.scenes.canvas import Canvas
 from vision.scenes.digits import CLASSES, SPLITS, Split, load_scans
 from vision.scenes.sprites import CLUTTER, build_sprite, choose_paint, random_pose, warp_sprite
 
-VERSION = 2
+VERSION = 3
 """Raise it whenever a change here alters the scenes: the folder's name changes and they are made anew."""
 
 HEAD_TO_TAIL = 20.0
@@ -20,7 +20,7 @@ HEAD_TO_TAIL = 20.0
 MAX_OBJECTS = 14
 MIN_VISIBLE = 0.35
 """A digit of which less can be seen would not be annotated; placing avoids it."""
-_MIN_LEFT_VISIBLE = 0.45
+_MIN_LEFT_VISIBLE = 0.55
 _SMALL_INSIDE, _LARGE_INSIDE = 0.85, 0.55
 """Share of a digit that must lie inside the picture; a small one cut in half cannot be read."""
 _EMPTY_SHARE = 0.03

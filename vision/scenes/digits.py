@@ -12,6 +12,8 @@ CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 
 MARGIN_CELLS = 2
 """Empty cells around the 8 x 8 scan, room for a sticker's rim or a tile."""
+_SMOOTH_PX = 96
+"""Enough pixels to smooth 8 x 8 cells in; a finer board only costs time before the threshold."""
 _SHARPENING = 2.2
 _THIN_PEN, _THICK_PEN = 0.64, 0.48
 """Thresholds on the sharpened scan, found by eye: thinner breaks zeros, thicker fills sixes and eights."""
@@ -53,10 +55,12 @@ def enlarge_scan(scan: np.ndarray, size: int, weight: float = 0.5) -> np.ndarray
         (size, size) float32 in [0, 1], the ink's coverage; the scan fills the middle two thirds.
     """
     padded = cv2.copyMakeBorder(scan, *(MARGIN_CELLS,) * 4, borderType=cv2.BORDER_CONSTANT, value=0.0)
-    cell_px = size / padded.shape[0]
-    smooth = cv2.resize(padded, (size, size), interpolation=cv2.INTER_CUBIC)
+    smooth_px = min(size, _SMOOTH_PX)
+    cell_px = smooth_px / padded.shape[0]
+    smooth = cv2.resize(padded, (smooth_px, smooth_px), interpolation=cv2.INTER_CUBIC)
     stroke = cv2.GaussianBlur(smooth, (0, 0), max(0.3 * cell_px, 0.3))
     stroke += _SHARPENING * (stroke - cv2.GaussianBlur(stroke, (0, 0), 1.3 * cell_px))
+    stroke = cv2.resize(stroke, (size, size), interpolation=cv2.INTER_CUBIC)
     threshold = _THIN_PEN + (_THICK_PEN - _THIN_PEN) * weight
-    softness = min(1 / cell_px, 0.4)  # about one pixel of slope at the stroke's edge
+    softness = min(padded.shape[0] / size, 0.4)  # about one pixel of slope at the stroke's edge
     return np.clip((stroke - threshold) / (2 * softness) + 0.5, 0.0, 1.0)

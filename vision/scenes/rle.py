@@ -12,9 +12,10 @@ def rle_from_mask(mask: np.ndarray) -> dict[str, list[int]]:
     Returns:
         `{"size": [H, W], "counts": [...]}`; the counts add up to H * W.
     """
-    flat = mask.T.reshape(-1).astype(np.int8)
-    starts = np.flatnonzero(np.diff(flat, prepend=np.int8(0)))
-    counts = np.diff(np.concatenate([[0], starts, [flat.size]]))
+    flat = mask.T.reshape(-1)
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    empty_start = [0] if flat[0] else []  # the first run counts zeros, even if there are none
+    counts = np.diff(np.concatenate([[0], empty_start, changes, [flat.size]]).astype(np.int64))
     return {"size": [mask.shape[0], mask.shape[1]], "counts": [int(count) for count in counts]}
 
 

@@ -86,9 +86,8 @@ def build_sprite(rng: np.random.Generator, scan: np.ndarray | None, label: int, 
     ink = draw_clutter(rng, board_px) if scan is None else enlarge_scan(scan, board_px, weight)
     body, trim = _dress(rng, style, ink)
     layers = np.stack([ink, body, trim], axis=-1)
-    rows, columns = np.nonzero(np.maximum(ink, body) >= SOLID)
-    extent = (max(np.ptp(rows), np.ptp(columns)) + 1) / board_px
-    return Sprite(label, style, layers, float(extent))
+    _, _, width, height = cv2.boundingRect(_is_solid(np.maximum(ink, body)))
+    return Sprite(label, style, layers, max(width, height) / board_px)
 
 
 def random_pose(rng: np.random.Generator, center: tuple[float, float], size_px: float) -> Pose:
@@ -162,9 +161,9 @@ def _rim(rng: np.random.Generator, ink: np.ndarray) -> np.ndarray:
 def _plate(rng: np.random.Generator, ink: np.ndarray, is_round: bool) -> tuple[np.ndarray, np.ndarray]:
     """A disc or a tile with rounded corners around the ink, often with a line along its edge."""
     board_px = ink.shape[0]
-    rows, columns = np.nonzero(ink >= SOLID)
-    center = (float(columns.min() + columns.max() + 1) / 2, float(rows.min() + rows.max() + 1) / 2)
-    half = 0.5 * max(np.ptp(rows) + 1, 1.1 * (np.ptp(columns) + 1)) + board_px * rng.uniform(0.07, 0.1)
+    left, top, width, height = cv2.boundingRect(_is_solid(ink))
+    center = (left + width / 2, top + height / 2)
+    half = 0.5 * max(height, 1.1 * width) + board_px * rng.uniform(0.07, 0.1)
     roundness = rng.uniform(0.1, 0.45)
     if is_round:
         half, roundness = 1.08 * half, 1.0  # a digit's corners need more room in a disc
@@ -173,6 +172,11 @@ def _plate(rng: np.random.Generator, ink: np.ndarray, is_round: bool) -> tuple[n
     body = np.clip(0.5 - distance, 0.0, 1.0)
     inner = np.clip(0.5 - (distance + line_px), 0.0, 1.0)
     return body, body - inner
+
+
+def _is_solid(coverage: np.ndarray) -> np.ndarray:
+    """(S, S) uint8, 1 where an object would own the pixel, as OpenCV wants it."""
+    return (coverage >= SOLID).astype(np.uint8)
 
 
 def _rounded_square(board_px: int, center: tuple[float, float], half: float, corner: float) -> np.ndarray:

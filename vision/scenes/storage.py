@@ -1,6 +1,6 @@
 """Where `scenes` lie on disk: generated on first use, atomically and under a lock, never changed afterwards.
 
-ROOT/v2-seed0-400-320x320/
+ROOT/v3-seed0-400-320x320/
 ├── annotations/instances_SPLIT.json   COCO instances: boxes, areas, run-length masks
 ├── images/SPLIT/SPLIT_000000.jpg
 ├── crops/SPLIT/CLASS/*.png            only after `ensure_crops`
