@@ -22,6 +22,7 @@ from orchestrator.pipeline.load import LoadedPipeline
 from orchestrator.pipeline.settings import EvaluateStage, RegisterStage, TrainStage
 from orchestrator.register import register_bundle
 from orchestrator.registry import resolve_model
+from orchestrator.tracking.provenance import git_commit
 from orchestrator.tracking.runs import StageRun, Tracker
 
 PICTURES = "pictures"
@@ -73,7 +74,7 @@ def run_train(context: Context, planned: PlannedStage, stage: TrainStage, run: S
         train_split=stage.train_split,
         val_split=stage.val_split,
         main_metric=catalog.entry(stage.task).main_metric,
-        lineage=_lineage(context, planned, run),
+        lineage=_lineage(context, planned, run.run_id),
     )
     run.follow(planned.folder / JOURNAL_FILE)
     outcome = conduct("train", job, stage.resources, stage.failure, context.cluster, planned.name, context.show)
@@ -116,10 +117,12 @@ def run_register(context: Context, planned: PlannedStage, stage: RegisterStage, 
         stage,
         source.folder / BUNDLE,
         metrics=context.metrics,
-        lineage={**_lineage(context, planned, run), "trained_by": source.name, "training": source.fingerprint},
+        lineage={**_lineage(context, source, trained_by), "registered_by": planned.name},
         source_run_id=trained_by or context.tracker.run_id,
     )
     gates = [gate.sentence for gate in version.gates]
+    run.log_tags({"orchestrator.model": f"models:/{version.name}/{version.version}"})
+    run.log_text("\n".join(gates) or "no gates", "gates.txt")
     champion = version.champion.metrics if version.champion is not None else {}
     outputs = {"uri": version.uri, "name": version.name, "version": version.version, "alias": version.alias}
     return StageResult({}, {**outputs, "gates": gates, "champion_metrics": champion}, [])
@@ -149,11 +152,15 @@ def _with_local_weights(value: Any, context: Context) -> Any:
     return value
 
 
-def _lineage(context: Context, planned: PlannedStage, run: StageRun) -> dict[str, Any]:
+def _lineage(context: Context, trained: PlannedStage, run_id: str | None) -> dict[str, Any]:
+    """Where a model comes from: pipeline, stage, data and code."""
+    commit = git_commit(context.loaded.path)
     return {
         "pipeline": context.loaded.pipeline.name,
-        "stage": planned.name,
-        "fingerprint": planned.fingerprint,
-        "data_digests": planned.parts.get("data_digests", {}),
-        "run_id": run.run_id,
+        "stage": trained.name,
+        "fingerprint": trained.fingerprint,
+        "data_digests": trained.parts.get("data_digests", {}),
+        "code": trained.parts.get("code", ""),
+        "run_id": run_id or "",
+        **({"git_commit": commit} if commit else {}),
     }

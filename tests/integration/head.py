@@ -1,9 +1,9 @@
 """A Ray cluster of the tests' own: its ports, temporary folder and token, and how it is ended."""
 
+import contextlib
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 30.0
@@ -55,13 +57,19 @@ def running_head(num_cpus: int) -> Iterator[Head]:
         _wait_until_ready(head, process, folder / "head.log")
         yield head
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        _end(process)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(head: subprocess.Popen[bytes]) -> None:
+    """Kill the head and all that it started: nothing in it is worth the half minute that a kind end may take."""
+    own = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
+    head.kill()
+    for process in own:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    head.wait()
+    psutil.wait_procs(own, STOP_TIMEOUT_S)
 
 
 def _free_ports(count: int) -> list[int]:
