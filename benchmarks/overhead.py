@@ -22,6 +22,7 @@ from engine.journal import JOURNAL_FILE, read_journal
 from engine.settings import CheckpointSettings, FailureSettings, LoopSettings, ResourceSettings
 from engine.task import TaskSpec
 from engine.threads import thread_environment
+from orchestrator.cluster import Cluster
 from orchestrator.execution.conduct import conduct
 
 DATA = {"format": "scenes", "num_images": 200}
@@ -74,7 +75,11 @@ def run_ours(case: dict[str, Any], workers: int) -> dict[str, float]:
             main_metric="map",
         )
         resources = ResourceSettings(num_workers=workers, use_gpu=False)
-        conduct("train", job, resources, FailureSettings(), Path(folder) / "log", "bench", lambda _record: None)
+        cluster = Cluster(Path(folder) / "log")
+        try:
+            conduct("train", job, resources, FailureSettings(), cluster, "bench", lambda _record: None)
+        finally:
+            cluster.close(keep_logs=False)  # the bare side has the machine to itself again
         return _speed(job.folder / JOURNAL_FILE, case["warmup"], DATA["num_images"] / steps_per_epoch)
 
 

@@ -42,14 +42,18 @@ class Manifest:
 def save_bundle(folder: Path, state: dict[str, Tensor], manifest: Manifest) -> Manifest:
     """Write a bundle into `folder` (made if missing) and return its manifest with the weights' sha256.
 
+    Its files are written under other names first, so that a bundle that lies there is not torn by a crash.
     Tensors are stored contiguous and on the CPU; tensors that share memory are stored once each.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    save_file(plain, folder / WEIGHTS_FILE)
+    new_weights, new_manifest = folder / f".{WEIGHTS_FILE}.new", folder / f".{MANIFEST_FILE}.new"
+    save_file(plain, new_weights)
     manifest = replace(manifest, settings=_without_weights(manifest.settings))
-    complete = {**asdict(manifest), "sha256": _sha256(folder / WEIGHTS_FILE)}
-    (folder / MANIFEST_FILE).write_text(json.dumps(complete, indent=2, sort_keys=True) + "\n")
+    complete = {**asdict(manifest), "sha256": _sha256(new_weights)}
+    new_manifest.write_text(json.dumps(complete, indent=2, sort_keys=True) + "\n")
+    new_weights.replace(folder / WEIGHTS_FILE)
+    new_manifest.replace(folder / MANIFEST_FILE)
     return Manifest(**{**complete, "classes": tuple(complete["classes"])})
 
 

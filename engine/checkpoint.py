@@ -20,6 +20,8 @@ import torch
 STATE_FILE = "state.pt"
 META_FILE = "checkpoint.json"
 PREFIX = "step-"
+TEMPORARY = ".tmp-"
+DAMAGED = "damaged-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +45,21 @@ class CheckpointStore:
         """Write a checkpoint and drop the oldest ones beyond `num_to_keep`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         final = self.folder / f"{PREFIX}{step:08d}"
-        temporary = self.folder / f".tmp-{final.name}-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left_behind in self.folder.glob(f"{TEMPORARY}*"):  # by a writer that was killed
+            shutil.rmtree(left_behind, ignore_errors=True)
+        temporary = self.folder / f"{TEMPORARY}{final.name}-{os.getpid()}"
         temporary.mkdir()
         torch.save(state, temporary / STATE_FILE)
         meta = {"step": step, "sha256": _sha256(temporary / STATE_FILE)}
         (temporary / META_FILE).write_text(json.dumps(meta))
         for path in (temporary / STATE_FILE, temporary / META_FILE, temporary):
             _fsync(path)
-        shutil.rmtree(final, ignore_errors=True)
+        replaced = self.folder / f"{TEMPORARY}replaced-{final.name}"
+        if final.exists():
+            final.rename(replaced)
         temporary.rename(final)
         _fsync(self.folder)
-        for old in self.paths()[: -self.num_to_keep]:
+        for old in (replaced, *self.paths()[: -self.num_to_keep]):
             shutil.rmtree(old, ignore_errors=True)
         return final
 
@@ -63,12 +68,18 @@ class CheckpointStore:
         return sorted(self.folder.glob(f"{PREFIX}*")) if self.folder.is_dir() else []
 
     def newest_good(self, on_corrupt: Callable[[str], None]) -> Path | None:
-        """The newest checkpoint whose contents are what was written; tells `on_corrupt` of those that are not."""
+        """The newest checkpoint whose contents are what was written; tells `on_corrupt` of those that are not.
+
+        Those are renamed, so that they no longer count among the `num_to_keep`.
+        """
         for path in reversed(self.paths()):
             problem = verify(path)
             if problem is None:
                 return path
             on_corrupt(f"checkpoint {path.name} is damaged ({problem}); using the one before it")
+            aside = self.folder / f"{DAMAGED}{path.name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
         return None
 
 

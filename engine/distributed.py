@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from foundation.errors import ConfigError
+
 
 def is_distributed() -> bool:
     """Whether a process group of more than one rank is up."""
@@ -69,6 +71,14 @@ def bare(model: nn.Module) -> nn.Module:
 
 
 def default_device(use_gpu: bool | str, local_rank: int = 0) -> torch.device:
-    """`cuda:LOCAL_RANK` when a GPU is asked for (or `auto` finds one), else the CPU."""
+    """`cuda:LOCAL_RANK` when a GPU is asked for (or `auto` finds one), else the CPU.
+
+    Raises:
+        ConfigError: if a GPU is asked for and there is none.
+    """
+    if use_gpu is True and not torch.cuda.is_available():
+        raise ConfigError(
+            "resources.use_gpu is true, and torch finds no GPU here. Set use_gpu: auto, or see `orchestrator doctor`."
+        )
     wants = torch.cuda.is_available() if use_gpu == "auto" else bool(use_gpu)
     return torch.device("cuda", local_rank) if wants else torch.device("cpu")

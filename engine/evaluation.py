@@ -41,5 +41,5 @@ def evaluate(
     values: dict[str, float] = {}
     if runtime.rank == 0:
         metric.merge(states)
-        values = metric.compute()
+        values = {name: float(value) for name, value in metric.compute().items()}
     return broadcast_object(values), metric

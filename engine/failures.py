@@ -1,10 +1,12 @@
 """Which failures are worth another attempt, and the note that one attempt leaves for the next."""
 
 import json
+import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine.job import FAILURE_FILE
+from engine.journal import next_attempt
 from foundation.errors import NonFiniteLossError, OrchestratorError, RunFailed, UserError
 
 MAX_NON_FINITE = 2
@@ -21,9 +23,11 @@ class FailureNote:
     is_final: bool
     """Another attempt would end the same way."""
     count: int = 1
-    """How many attempts in a row ended with this kind."""
+    """How many attempts ended with this kind."""
     exit_code: int = 4
     """Of the error, so that what the user can mend stays distinguishable from what failed."""
+    attempt: int = 0
+    """How many attempts had begun by then; several workers may fail in one."""
 
 
 def note_failure(folder: Path, error: BaseException) -> FailureNote:
@@ -32,12 +36,14 @@ def note_failure(folder: Path, error: BaseException) -> FailureNote:
     if previous is not None and previous.is_final:
         return previous
     kind = type(error).__name__
-    count = previous.count + 1 if previous is not None and previous.kind == kind else 1
+    attempt, count = next_attempt(folder), 1
+    if previous is not None and previous.kind == kind:
+        count = previous.count + (previous.attempt != attempt)
     message = str(error) if isinstance(error, OrchestratorError) else f"{kind}: {error}"
     exit_code = error.exit_code if isinstance(error, OrchestratorError) else RunFailed.exit_code
-    note = FailureNote(kind, message, _is_final(error, count), count, exit_code)
+    note = FailureNote(kind, message, _is_final(error, count), count, exit_code, attempt)
     if note.is_final or isinstance(error, OrchestratorError):
-        temporary = folder / f".{FAILURE_FILE}.{id(error)}"
+        temporary = folder / f".{FAILURE_FILE}.{uuid.uuid4().hex}"
         temporary.write_text(json.dumps(asdict(note)))
         temporary.replace(folder / FAILURE_FILE)
     return note
@@ -47,6 +53,12 @@ def read_failure(folder: Path) -> FailureNote | None:
     """The note in the folder, if there is one."""
     path = folder / FAILURE_FILE
     return FailureNote(**json.loads(path.read_text())) if path.exists() else None
+
+
+def last_failure(folder: Path) -> FailureNote | None:
+    """The note that tells why the last attempt ended; None where an earlier one left it and was overcome."""
+    note = read_failure(folder)
+    return note if note is not None and (note.is_final or note.attempt == next_attempt(folder)) else None
 
 
 def error_from_note(note: FailureNote) -> OrchestratorError:

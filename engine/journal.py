@@ -1,11 +1,15 @@
 """The run's local truth: one JSON object a line, appended by rank 0, read by whoever shows or stores the run."""
 
 import json
+import logging
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+logger = logging.getLogger(__name__)
 
 JOURNAL_FILE = "journal.jsonl"
 
@@ -15,7 +19,7 @@ class Journal:
 
     def __init__(self, folder: Path, is_writer: bool, attempt: int = 0) -> None:
         self.attempt = attempt
-        self._stream = (folder / JOURNAL_FILE).open("a", buffering=1, encoding="utf-8") if is_writer else None
+        self._stream = append_lines(folder / JOURNAL_FILE) if is_writer else None
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append one record; non-finite numbers become null."""
@@ -34,14 +38,37 @@ class Journal:
             self._stream.close()
 
 
-def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a journal; a half-written last line is left out."""
+def append_lines(path: Path) -> TextIO:
+    """Open a file of JSON lines for writing; a line that a killed writer left half-written is ended first."""
+    is_cut = False
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as written:
+            written.seek(-1, os.SEEK_END)
+            is_cut = written.read(1) != b"\n"
+    stream = path.open("a", buffering=1, encoding="utf-8")
+    if is_cut:
+        stream.write("\n")
+    return stream
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a file of JSON lines; a line that was left half-written is passed over."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as stream:
+    with path.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
-            if line.endswith("\n"):
-                yield json.loads(line)
+            try:
+                record = json.loads(line) if line.endswith("\n") else None
+            except json.JSONDecodeError:
+                logger.warning("%s: passed over a half-written line", path)
+                continue
+            if record is not None:
+                yield record
+
+
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a journal; half-written lines are left out."""
+    return read_lines(path)
 
 
 def next_attempt(folder: Path) -> int:

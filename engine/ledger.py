@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from engine.job import LEDGER_PATTERN
+from engine.journal import append_lines, read_lines
 
 
 class Ledger:
@@ -11,7 +12,7 @@ class Ledger:
 
     def __init__(self, folder: Path, rank: int, attempt: int) -> None:
         self.attempt = attempt
-        self._stream = (folder / LEDGER_PATTERN.format(rank)).open("a", buffering=1, encoding="utf-8")
+        self._stream = append_lines(folder / LEDGER_PATTERN.format(rank))
 
     def write(self, epoch: int, step: int, sample_ids: tuple[int, ...]) -> None:
         """Record the samples of 0-based step `step`."""
@@ -27,8 +28,7 @@ def effective_samples(folder: Path) -> dict[int, list[int]]:
     """Sample ids that count for each step, over all ranks: those of the step's last attempt."""
     steps: dict[int, tuple[int, list[int]]] = {}
     for path in sorted(folder.glob(LEDGER_PATTERN.format("*"))):
-        for line in path.read_text().splitlines():
-            entry = json.loads(line)
+        for entry in read_lines(path):
             attempt, ids = steps.get(entry["step"], (-1, []))
             if entry["attempt"] > attempt:
                 steps[entry["step"]] = (entry["attempt"], list(entry["sample_ids"]))

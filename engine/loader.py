@@ -7,7 +7,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from engine.sampling import MicroBatch, SamplingPlan
-from engine.task import SampleKey, Task, TaskDataset
+from engine.task import Batch, SampleKey, Task, TaskDataset
+from foundation.errors import OrchestratorError
 
 
 class PlanSampler(Sampler[list[SampleKey]]):
@@ -63,3 +64,15 @@ def build_loader(
         pin_memory=device.type == "cuda",
         multiprocessing_context=multiprocessing.get_context("fork" if device.type == "cpu" else "forkserver"),
     )
+
+
+def next_batch(batches: Iterator[Batch]) -> Batch:
+    """Take a loader's next batch; errors of our own kind leave a loader process as they were raised in it.
+
+    torch puts the whole traceback of the process into their message.
+    """
+    try:
+        return next(batches)
+    except OrchestratorError as error:
+        name = f"{type(error).__module__}.{type(error).__qualname__}: "
+        raise type(error)(str(error).rpartition(name)[2].strip()) from error

@@ -15,7 +15,7 @@ from engine.evaluation import evaluate
 from engine.job import STOP_FILE, TrainJob
 from engine.journal import Journal, next_attempt
 from engine.ledger import Ledger
-from engine.loader import PlanSampler, build_loader
+from engine.loader import PlanSampler, build_loader, next_batch
 from engine.meter import CostAccount, StepMeter
 from engine.sampling import SamplingPlan
 from engine.state import StepSeeds, TrainState, build_state
@@ -121,12 +121,12 @@ def _train_epoch(run: _Run, epoch: int) -> None:
     meter.start_epoch(epoch)
     for micro in run.sampler.micro_batches():
         meter.waiting()
-        batch = next(batches)
+        batch = next_batch(batches)
         meter.loaded()
         batch.share, batch.step_share, batch.step_key = micro.share, micro.step_share, state.position.step
         if run.ledger is not None:
             run.ledger.write(epoch, state.position.step, batch.sample_ids)
-        run.seeds.apply(state.position.step * run.plan.num_micro)
+        run.seeds.apply(state.position.step * run.plan.num_micro + micro.index)
         meter.add(batch.sample_ids, forward_backward(state, run.task, batch.to(run.runtime.device), micro.is_last))
         if not micro.is_last:
             continue
@@ -137,6 +137,7 @@ def _train_epoch(run: _Run, epoch: int) -> None:
         stop_asked = meter.step_done(state.position.step, lr, grad_norm)
         is_due = _is_checkpoint_due(run)
         if stop_asked or is_due:
+            meter.check_rest()
             account.settle(state)
             _save(run)
         if stop_asked:
@@ -178,18 +179,26 @@ def _end_epoch(run: _Run, epoch: int) -> None:
 
 
 def _observe(run: _Run, metrics: dict[str, float]) -> None:
-    """Tell the schedule, early stopping and best-weights selection of an evaluation."""
+    """Tell the schedule, best-weights selection and early stopping of an evaluation."""
     loop, state = run.job.loop, run.state
     state.schedule.observe(_metric(run, metrics, loop.schedule.metric))
-    watched = loop.early_stop.metric if loop.early_stop else loop.metric
-    value = _metric(run, metrics, watched)
-    min_delta = loop.early_stop.min_delta if loop.early_stop else 0.0
-    if state.best_metric is None or value > state.best_metric + min_delta:
-        state.best_metric, state.bad_evaluations = value, 0
+    value = _metric(run, metrics, loop.metric)
+    if _is_better(value, state.best_metric):
+        state.best_metric = value
         if loop.select == "best":
             _save_bundle(run, metrics)
+    if loop.early_stop is None:
+        return
+    value = _metric(run, metrics, loop.early_stop.metric)
+    if _is_better(value, state.best_watched, loop.early_stop.min_delta):
+        state.best_watched, state.bad_evaluations = value, 0
     else:
         state.bad_evaluations += 1
+
+
+def _is_better(value: float, best: float | None, min_delta: float = 0.0) -> bool:
+    """A metric that is missing (minus infinity) or no number is no better than none."""
+    return value > (float("-inf") if best is None else best + min_delta)
 
 
 def _metric(run: _Run, metrics: dict[str, float], name: str | None) -> float:

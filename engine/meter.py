@@ -18,6 +18,7 @@ from foundation.errors import NonFiniteLossError
 
 SECONDS_BETWEEN_SYNCS = 0.5
 """How often the ranks agree on whether to stop, about."""
+MOST_STEPS_BETWEEN_SYNCS = 100
 
 
 def cpu_seconds(num_children: int) -> float:
@@ -59,8 +60,9 @@ class StepMeter:
         self.journal, self.loop, self.runtime, self.stop_file = journal, loop, runtime, stop_file
         self._process = psutil.Process()
         self._on_gpu = runtime.device.type == "cuda"
-        self._until_sync = 1
-        self._previous: tuple[int, tuple[int, ...], Tensor] | None = None
+        self._until_meeting = self._steps_between_meetings = 1
+        self._met_at = time.perf_counter()
+        self._unchecked: tuple[int, tuple[int, ...], Tensor] | None = None
         self._ids: tuple[int, ...] = ()
         self._step_loss: dict[str, Tensor] = {}
         self._reset()
@@ -98,16 +100,27 @@ class StepMeter:
         Raises:
             NonFiniteLossError: naming the step and this rank's sample ids.
         """
-        total = torch.stack(list(self._step_loss.values())).sum()
-        current = (step, self._ids, total)
-        checked = self._previous if self._on_gpu else current
-        self._previous = current
+        if self._on_gpu:
+            self.check_rest()
+        self._unchecked = (step, self._ids, torch.stack(list(self._step_loss.values())).sum())
         self._ids = ()
-        if checked is not None and not math.isfinite(checked[2].item()):
+        if not self._on_gpu:
+            self.check_rest()
+
+    def check_rest(self) -> None:
+        """Look at the loss that `check_finite` left for later; call it before anything of that step is kept.
+
+        Raises:
+            NonFiniteLossError: as `check_finite`.
+        """
+        if self._unchecked is None:
+            return
+        step, sample_ids, total = self._unchecked
+        self._unchecked = None
+        if not math.isfinite(total.item()):
             raise NonFiniteLossError(
-                f"the loss became {checked[2].item()} in step {checked[0] + 1}; the batch of worker "
-                f"{self.runtime.rank} held the samples {list(checked[1])}. Look at them with "
-                "`orchestrator data preview`, lower "
+                f"the loss became {total.item()} in step {step + 1}; the batch of worker {self.runtime.rank} held the "
+                f"samples {list(sample_ids)}. Look at them with `orchestrator data preview`, lower "
                 "loop.optimizer.lr, or set loop.clip_norm or loop.precision: fp32."
             )
 
@@ -120,26 +133,33 @@ class StepMeter:
         self._lr = lr
         if step % self.loop.log_every_steps == 0:
             self._write(step, lr, grad_norm)
-        self._until_sync -= 1
-        return self._until_sync <= 0 and self._meet()
+        self._until_meeting -= 1
+        return self._until_meeting <= 0 and self._meet()
 
     def epoch_done(self, step: int) -> None:
-        """Write what was gathered since the last record, and wait for the GPU so that times are true."""
+        """Write what was gathered since the last record, and wait for the GPU so that times are true.
+
+        Raises:
+            NonFiniteLossError: as `check_rest`.
+        """
+        self.check_rest()
         if self._on_gpu:
             torch.cuda.synchronize(self.runtime.device)
         if self._steps:
             self._write(step, self._lr, None)
 
     def _meet(self) -> bool:
-        step_s = (time.perf_counter() - self._since) / max(1, self._steps)
-        interval = min(100, max(1, round(SECONDS_BETWEEN_SYNCS / max(step_s, 1e-4))))
+        now = time.perf_counter()
+        step_s = (now - self._met_at) / self._steps_between_meetings
+        interval = min(MOST_STEPS_BETWEEN_SYNCS, max(1, round(SECONDS_BETWEEN_SYNCS / max(step_s, 1e-4))))
         stop = self.runtime.rank == 0 and self.stop_file.exists()
         if is_distributed():
             is_main = float(self.runtime.rank == 0)
             message = torch.tensor([is_main * interval, is_main * stop], device=self.runtime.device)
             dist.all_reduce(message)
             interval, stop = int(message[0].item()), bool(message[1].item())
-        self._until_sync = interval
+        self._met_at = now
+        self._until_meeting = self._steps_between_meetings = interval
         return stop
 
     def _write(self, step: int, lr: float, grad_norm: Tensor | None) -> None:

@@ -46,6 +46,6 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     if name == "fp16" and device.type != "cuda":
         raise ConfigError("loop.precision: fp16 needs a GPU, and this worker runs on the CPU. Use auto, bf16 or fp32.")
     if name == "auto":
-        has_bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_bf16()
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has_bf16()
         name = "bf16" if has_bf16 else "fp32"
     return Precision(name, device)

@@ -38,6 +38,8 @@ class MicroBatch:
     """What one rank computes in one forward pass."""
 
     keys: tuple[SampleKey, ...]
+    index: int
+    """Its place among the step's micro-batches."""
     share: float
     step_share: float
     is_last: bool
@@ -90,6 +92,7 @@ class SamplingPlan:
                 over_all_ranks = sum(len(parts[index]) for parts in sliced)
                 yield MicroBatch(
                     keys=tuple(SampleKey(epoch, int(sample_id)) for sample_id in mine),
+                    index=index,
                     share=len(mine) * self.world_size / len(step),
                     step_share=over_all_ranks / len(step),
                     is_last=index == self.num_micro - 1,

@@ -36,6 +36,9 @@ class TrainState:
     """CPU seconds of all ranks and their loaders spent on training steps, over all attempts."""
     train_s: float = 0.0
     best_metric: float | None = None
+    """Of `loop.metric`, which `select: best` goes by."""
+    best_watched: float | None = None
+    """Of the metric that early stopping watches."""
     bad_evaluations: int = 0
     last_metrics: dict[str, float] = field(default_factory=dict)
 
@@ -57,6 +60,7 @@ class TrainState:
             "train_cpu_s": self.train_cpu_s,
             "train_s": self.train_s,
             "best_metric": self.best_metric,
+            "best_watched": self.best_watched,
             "bad_evaluations": self.bad_evaluations,
             "last_metrics": self.last_metrics,
         }
@@ -81,8 +85,9 @@ class TrainState:
         self.scaler.load_state_dict(saved["scaler"])
         self.schedule.load_state(saved["schedule"])
         self.position = Position(*saved["position"])
-        for name in ("train_cpu_s", "train_s", "best_metric", "bad_evaluations", "last_metrics"):
-            setattr(self, name, saved[name])
+        names = ("train_cpu_s", "train_s", "best_metric", "best_watched", "bad_evaluations", "last_metrics")
+        for name in names:
+            setattr(self, name, saved.get(name, getattr(self, name)))
 
 
 def build_state(job: TrainJob, task: Task, plan: SamplingPlan, runtime: Runtime) -> TrainState:

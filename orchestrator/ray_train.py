@@ -17,7 +17,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from torch import nn
 
 from engine.evaluation_job import evaluate_bundle
-from engine.failures import error_from_note, note_failure, read_failure
+from engine.failures import error_from_note, last_failure, note_failure, read_failure
 from engine.job import EvaluateJob, TrainJob
 from engine.loop import train
 from engine.runtimes import wrap_for_ranks
@@ -53,16 +53,17 @@ def _work(config: dict[str, Any]) -> dict[str, Any]:
     runtime = RayRuntime()
     try:
         if config["kind"] == "evaluate":
-            return evaluate_bundle(EvaluateJob.from_json(config["job"]), runtime)
-        return train(TrainJob.from_json(config["job"]), runtime)
+            outcome = evaluate_bundle(EvaluateJob.from_json(config["job"]), runtime)
+        else:
+            outcome = train(TrainJob.from_json(config["job"]), runtime)
     except Interrupted as error:
-        return {"status": "interrupted", "message": str(error)}
+        outcome = {"status": "interrupted", "message": str(error)}
     except Exception as error:
         note_failure(folder, error)
-        raise
-    finally:
-        if dist.is_initialized() and runtime.device.type == "cuda":
-            dist.destroy_process_group()
+        raise  # with NCCL's group left alone: taking it down waits for peers, who wait for this worker
+    if dist.is_initialized() and runtime.device.type == "cuda":
+        dist.destroy_process_group()
+    return outcome
 
 
 def run_on_ray(
@@ -107,7 +108,7 @@ def run_on_ray(
 
 
 def _explain(folder: Path, error: Exception | None) -> OrchestratorError:
-    note = read_failure(folder)
+    note = last_failure(folder)
     if note is not None:
         return error_from_note(note)
     text = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
@@ -129,7 +130,8 @@ def wants_gpu(resources: ResourceSettings) -> bool:
     """Whether the workers get GPUs: as asked, or if the cluster has enough for `auto`."""
     if resources.use_gpu != "auto":
         return resources.use_gpu
-    return ray.cluster_resources().get("GPU", 0) >= least_workers(resources)
+    wanted = least_workers(resources) * resources.resources_per_worker.get("GPU", 1)
+    return ray.cluster_resources().get("GPU", 0) >= wanted
 
 
 def least_workers(resources: ResourceSettings) -> int:

@@ -13,17 +13,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.headline import SummaryRow, main_metrics
 from orchestrator.text_table import aligned, number
 
 PLAIN_INTERVAL_S = 10.0
 """Least time between two plain lines within an epoch."""
 REFRESH_PER_S = 4
 BAR_WIDTH = 30
-SHOWN_METRICS = 3
 SILENT_EVENTS = ("checkpoint",)
-
-SummaryRow = tuple[str, float | str, float | None]
-"""(metric, value, change against the champion or None)."""
 
 
 @dataclass
@@ -50,11 +47,16 @@ class StageProgress:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to go at the pace since this attempt started, evaluations included; None while unknown."""
-        done = self.step - self.first_step
-        if done <= 0 or not self.total_steps:
+        """Seconds to go at the pace since this attempt started, evaluations included; None while unknown, and at the end."""
+        done, left = self.step - self.first_step, self.total_steps - self.step
+        if done <= 0 or left <= 0:
             return None
-        return max(0.0, (self.now - self.started) / done * (self.total_steps - self.step))
+        return (self.now - self.started) / done * left
+
+    @property
+    def is_at_epoch_end(self) -> bool:
+        """Whether the epoch's last step is done; its evaluation and checkpoint may still be under way."""
+        return self.steps_per_epoch > 0 and self.step >= (self.epoch + 1) * self.steps_per_epoch
 
     def start(self, record: Mapping[str, Any]) -> None:
         """Take in a `start` record: a new attempt."""
@@ -128,7 +130,7 @@ class Display:
 
     def stage_skipped(self, name: str, reason: str) -> None:
         """Say that a stage need not run, and why."""
-        self.message(f"{name}: skipped, {reason}")
+        self.message(f"{name}: skipped ({reason})")
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Take in one journal record of the current stage; unknown kinds are passed over."""
@@ -146,24 +148,33 @@ class Display:
         """Show a line that stays."""
         self._console.print(Text(text), soft_wrap=True)
 
-    def stage_finished(self, name: str, metrics: Mapping[str, float], duration_s: float | None = None) -> None:
-        """Say that a stage is done, with its first metrics."""
+    def stage_finished(
+        self, name: str, metrics: Mapping[str, float], duration_s: float | None = None, outcome: str = ""
+    ) -> None:
+        """Say that a stage is done, with its first metrics, or with another outcome in words."""
         took = f" in {duration(duration_s)}" if duration_s is not None else ""
         wanted = self._stage.metric_name if self._stage else None
         numbers = "".join(f"  {key} {number(value)}" for key, value in main_metrics(metrics, wanted).items())
         self._show(None)
-        self.message(f"{name}: done{took}{numbers}")
+        self.message(f"{name}: done{took}{numbers}{f'; {outcome}' if outcome else ''}")
 
-    def summary(self, rows: Sequence[SummaryRow], pictures: Sequence[Path], next_command: str | None) -> None:
-        """Show how the run ended: metrics, where the pictures lie, and what to type next."""
+    def summary(
+        self,
+        rows: Sequence[SummaryRow],
+        registered: Sequence[str],
+        pictures: Sequence[Path],
+        next_command: str | None,
+    ) -> None:
+        """Show how the run ended: metrics, what was registered, where the pictures lie, and what to type next."""
         self._show(None)
         if rows:
             changes = [_change(change) for _, _, change in rows]
             head = ("metric", "value", "vs champion") if any(changes) else ("metric", "value")
             body = [(name, number(value), change) for (name, value, _), change in zip(rows, changes, strict=True)]
             self.message("\n" + aligned(head, [row[: len(head)] for row in body]))
-        if pictures:
-            self.message("\npictures:\n" + "\n".join(f"  {path}" for path in pictures))
+        for title, lines in (("registered", registered), ("pictures", pictures)):
+            if lines:
+                self.message(f"\n{title}:\n" + "\n".join(f"  {line}" for line in lines))
         if next_command:
             self.message(f"\nnext: {next_command}")
 
@@ -174,7 +185,8 @@ class Display:
             self._live.refresh()
 
     def _plain_line(self, stage: StageProgress, is_epoch: bool) -> None:
-        is_due = is_epoch or stage.now - max(self._last_line, stage.started) >= PLAIN_INTERVAL_S
+        is_slow = stage.now - max(self._last_line, stage.started) >= PLAIN_INTERVAL_S
+        is_due = is_epoch or (is_slow and not stage.is_at_epoch_end)  # the epoch's own line follows at its end
         if self._is_plain and is_due:
             self._last_line = stage.now
             self.message("  ".join([f"{stage.name}: epoch {stage.epoch + 1}/{stage.epochs}", *stage.parts()]))
@@ -192,15 +204,6 @@ class Display:
             _one_line(f"epoch {min(stage.epoch + 1, stage.epochs)}/{stage.epochs}"),
         )
         return Group(bar, _one_line("  ".join(stage.parts())))
-
-
-def main_metrics(
-    metrics: Mapping[str, float], wanted: str | None = None, count: int = SHOWN_METRICS
-) -> dict[str, float]:
-    """Return the first `count` metrics, `wanted` before all others; those of single classes (`ap/…`) are left out."""
-    names = [name for name, value in metrics.items() if "/" not in name and value is not None]
-    names.sort(key=lambda name: name != wanted)
-    return {name: metrics[name] for name in names[:count]}
 
 
 def duration(seconds: float) -> str:

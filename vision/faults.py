@@ -69,7 +69,7 @@ def refuse(faults: Sequence[Fault], what: str) -> None:
         lines.append(f"  … and {len(fatal) - NUM_LISTED} more")
     plural = "fault" if len(fatal) == 1 else "faults"
     raise DataError(
-        f"{what} has {len(fatal)} {plural}:\n" + "\n".join(lines) + "\n"
-        "Mend the files (`orchestrator data check` lists every fault), or set `on_error: quarantine` "
-        "for this data set to leave the faulty images and boxes out and count them."
+        f"{what} has {len(fatal)} {plural}. Mend the files (`orchestrator data check` lists every fault), or set "
+        "`on_error: quarantine` for this data set to leave the faulty images and boxes out and count them:\n"
+        + "\n".join(lines)
     )

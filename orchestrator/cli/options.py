@@ -1,6 +1,7 @@
 """Options and arguments that several commands share."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def tracking_store(storage: Path | None, uri: str | None, file: Path | None) -> 
         ConfigError: if more than one is given, or there is no store.
     """
     from orchestrator.pipeline.load import load_pipeline
-    from orchestrator.tracking.location import tracking_uri
+    from orchestrator.tracking.location import DATABASE_FILE, tracking_uri
 
     if sum(choice is not None for choice in (storage, uri, file)) > 1:
         raise ConfigError("give only one of --storage, --tracking-uri and --pipeline; they name the same thing.")
@@ -66,7 +67,8 @@ def tracking_store(storage: Path | None, uri: str | None, file: Path | None) -> 
     if uri:
         return tracking_uri(Path(), uri)
     places = [storage] if storage else [Path(folder) for folder in DEFAULT_STORAGE]
-    found = next((place for place in places if place.is_dir()), None)
+    folders = [place for place in places if place.is_dir()]
+    found = next((place for place in folders if (place / DATABASE_FILE).is_file()), folders[0] if folders else None)
     if found is None:
         looked = " or ".join(str(place) for place in places)
         raise ConfigError(f"there is no folder {looked}; run a pipeline first, or give --storage or --tracking-uri.")
@@ -74,5 +76,13 @@ def tracking_store(storage: Path | None, uri: str | None, file: Path | None) -> 
 
 
 def print_json(value: Any) -> None:
-    """Print plain data as JSON; paths become text."""
-    click.echo(json.dumps(value, indent=2, default=str))
+    """Print plain data as JSON; paths become text, numbers that JSON has no word for become null."""
+    click.echo(json.dumps(_jsonable(value), indent=2, default=str, allow_nan=False))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _jsonable(inner) for key, inner in value.items()}
+    return [_jsonable(inner) for inner in value] if isinstance(value, list | tuple) else value

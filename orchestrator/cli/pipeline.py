@@ -1,5 +1,6 @@
 """`validate`, `plan` and `schema`: all that looks at a pipeline file without running it."""
 
+import functools
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from orchestrator.pipeline.load import LoadedPipeline, load_pipeline
 from orchestrator.pipeline.problems import ProblemsFound
 from orchestrator.pipeline.schema import json_schema
 from orchestrator.text_table import table_of
+from orchestrator.tracking.location import tracking_uri
 
 
 @click.command()
@@ -37,9 +39,16 @@ def plan(file: Path, overrides: tuple[str, ...], as_json: bool) -> int:
     """Say for each stage of FILE whether it would run, go on or be skipped, and why."""
     loaded = load_pipeline(file, overrides)
     from orchestrator.execution.plan import plan as plan_stages
+    from orchestrator.execution.plan import registry_addresses
 
+    resolve = None
+    if any(registry_addresses(stage) for stage in loaded.pipeline.stages.values()):
+        from orchestrator.registry import resolve_version  # slow: imports MLflow
+
+        store = tracking_uri(loaded.pipeline.storage, loaded.pipeline.tracking.uri)
+        resolve = functools.partial(resolve_version, uri=store)
     keys = ("name", "kind", "action", "reason", "folder", "fingerprint")
-    stages = [{key: getattr(planned, key) for key in keys} for planned in plan_stages(loaded)]
+    stages = [{key: getattr(planned, key) for key in keys} for planned in plan_stages(loaded, resolve_version=resolve)]
     if as_json:
         print_json(stages)
     else:

@@ -21,7 +21,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.pipeline.load import load_pipeline
 from orchestrator.pipeline.problems import nearest
-from orchestrator.terminal import Display, SummaryRow
+from orchestrator.terminal import Display
 
 if TYPE_CHECKING:
     from orchestrator.run import RunSummary
@@ -85,17 +85,8 @@ def _show(perform: Callable[[Display], "RunSummary"], target: Path, plain: bool,
         summary = perform(display)
         if not as_json:
             option, place = ("--pipeline", target) if target.is_file() else ("--storage", target.parent)
-            display.summary(_rows(summary), summary.pictures, f"orchestrator ui {option} {shlex.quote(str(place))}")
+            look = f"orchestrator ui {option} {shlex.quote(str(place))}"
+            display.summary(summary.table(), summary.registrations(), summary.pictures, look)
     if as_json:
         print_json(summary.to_json())
     return 0
-
-
-def _rows(summary: "RunSummary") -> list[SummaryRow]:
-    """One row for each metric of the whole split; those of single classes are in the report."""
-    champion = summary.champion_metrics
-    return [
-        (name, value, value - champion[name] if name in champion else None)
-        for name, value in summary.metrics.items()
-        if "/" not in name
-    ]

@@ -48,10 +48,11 @@ def conduct(
         work.start()
         while True:
             work.join(POLL_S)
+            is_over = not work.is_alive()  # asked before reading: its last records are in the journal by then
             records, offset = read_records(journal, offset)
             for record in records:
                 show(record)
-            if not work.is_alive() and not records:
+            if is_over and not records:
                 break
     return work.result()
 

@@ -1,19 +1,27 @@
 """What a run would do, stage by stage, and why: `run`, `continue` or `skip`."""
 
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foundation.errors import DataError
 from orchestrator.execution.folders import StageRecord, latest_stage_record, load_stage_record, stage_folder
+from orchestrator.pipeline.addresses import FILE_SCHEME, REGISTRY_SCHEME
 from orchestrator.pipeline.fingerprint import code_version, fingerprint_of, fingerprint_parts
+from orchestrator.pipeline.graph import strings
 from orchestrator.pipeline.load import LoadedPipeline
 from orchestrator.pipeline.settings import EvaluateStage, Stage, TrainStage
+from vision.formats import read_dataset
 from vision.formats.digest import data_digest
 from vision.formats.download import ensure_present
 
 MAX_CHANGES_TOLD = 4
+MAX_SHOWN_VALUE = 40
+ENDED = {"interrupted": "was interrupted", "failed": "failed"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,11 @@ class PlannedStage:
     record: StageRecord | None
     """What lies in the folder already."""
 
+    @property
+    def announcement(self) -> str:
+        """The line with which the stage begins, where it is not skipped."""
+        return f"continuing {self.reason}" if self.action == "continue" else f"running ({self.reason})"
+
 
 def plan(
     loaded: LoadedPipeline,
@@ -41,17 +54,24 @@ def plan(
 ) -> list[PlannedStage]:
     """Decide for every stage whether it runs, in the order in which they would run.
 
+    The annotations of all stages that run are read, so that a fault in the last one's data stops the first one already.
+
     Args:
         loaded: the checked pipeline.
         fresh: run everything again.
         only: leave out all stages but this one and those it needs.
         resolve_version: tells for a `models:/` address which version it stands for now.
+
+    Raises:
+        DataError: if the data of a stage that would run is faulty.
+        RegistryError: if an address names no model.
     """
     wanted = _needed_for(loaded, only) if only else set(loaded.order)
     planned: dict[str, PlannedStage] = {}
     for name in loaded.order:
         if name in wanted:
             planned[name] = _plan_stage(loaded, name, planned, fresh, resolve_version)
+    _check_data(loaded, [name for name, stage in planned.items() if stage.action != "skip"])
     return list(planned.values())
 
 
@@ -66,6 +86,38 @@ def splits_of(stage: Stage) -> tuple[str, ...]:
     return (stage.split,) if isinstance(stage, EvaluateStage) else ()
 
 
+def registry_addresses(stage: Stage) -> list[str]:
+    """Return the `models:/` addresses that a stage takes a model or weights from."""
+    texts = strings(stage.model_dump(mode="json"), ())
+    return [text for path, text in texts if path[-1] in ("model", "weights") and text.startswith(REGISTRY_SCHEME)]
+
+
+def _digests(loaded: LoadedPipeline, stage: Stage) -> dict[str, str]:
+    if not isinstance(stage, TrainStage | EvaluateStage):
+        return {}
+    data = loaded.pipeline.data[stage.data]
+    with _naming(loaded, stage.data):
+        ensure_present(data)
+        return {split: data_digest(data, split) for split in splits_of(stage)}
+
+
+def _check_data(loaded: LoadedPipeline, names: Iterable[str]) -> None:
+    stages = [loaded.pipeline.stages[name] for name in names]
+    readers = [stage for stage in stages if isinstance(stage, TrainStage | EvaluateStage)]
+    for data, split in dict.fromkeys((stage.data, split) for stage in readers for split in splits_of(stage)):
+        with _naming(loaded, data):
+            read_dataset(loaded.pipeline.data[data], split)
+
+
+@contextmanager
+def _naming(loaded: LoadedPipeline, name: str) -> Iterator[None]:
+    """Let errors of a data set say where in the file it stands."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"data.{name} of {loaded.path.name}: {error}") from error
+
+
 def _plan_stage(
     loaded: LoadedPipeline,
     name: str,
@@ -76,19 +128,16 @@ def _plan_stage(
     pipeline = loaded.pipeline
     stage = pipeline.stages[name]
     data = pipeline.data[stage.data] if isinstance(stage, TrainStage | EvaluateStage) else None
-    if data is not None:
-        ensure_present(data)
     upstream = {needed: planned[needed].fingerprint for needed in loaded.needs[name]}
-    model = getattr(stage, "model", None)
-    if isinstance(model, str) and model.startswith("models:/") and resolve_version is not None:
-        upstream[model] = resolve_version(model)
+    if resolve_version is not None:
+        upstream |= {address: resolve_version(address) for address in registry_addresses(stage)}
     parts = fingerprint_parts(
         stage,
         seed=pipeline.seed,
         upstream=upstream,
         code=code_version(),
         data=data,
-        data_digests={split: data_digest(data, split) for split in splits_of(stage)} if data is not None else {},
+        data_digests=_digests(loaded, stage),
     )
     fingerprint = fingerprint_of(parts)
     folder = stage_folder(pipeline.storage, pipeline.name, name, fingerprint)
@@ -115,7 +164,7 @@ def _decide(
     if record is not None:
         checkpoints = sorted((folder / "checkpoints").glob("step-*"))
         what = f"from step {int(checkpoints[-1].name.removeprefix('step-'))}" if checkpoints else "from its start"
-        return "continue", f"{what}: the last run of it ended {record.status}"
+        return "continue", f"{what} (the last run of it {ENDED.get(record.status, 'never ended')})"
     previous = latest_stage_record(loaded.pipeline.storage, loaded.pipeline.name, name)
     if previous is None:
         return "run", "never run before"
@@ -136,10 +185,24 @@ def _what_changed(before: Mapping[str, Any], now: Mapping[str, Any], planned: Ma
         elif section == "code":
             changes.append("the orchestrator's code changed")
         else:
-            changes.append(f"{rest or key} was {old.get(key)!r}, is {new.get(key)!r}")
+            changes.append(_change(rest or key, old.get(key), new.get(key)))
     told = "; ".join(changes[:MAX_CHANGES_TOLD])
     more = len(changes) - MAX_CHANGES_TOLD
     return (told + (f"; and {more} more" if more > 0 else "")) or "its record is of another release"
+
+
+def _change(key: str, before: Any, now: Any) -> str:
+    if all(isinstance(value, str) and value.startswith(FILE_SCHEME) for value in (before, now)):
+        return f"the file of {key} changed"
+    return f"{key} was {_shown(before)}, is {_shown(now)}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it stands in a file, cut where it is long."""
+    if isinstance(value, str) and value.startswith(FILE_SCHEME):
+        return "a file"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_SHOWN_VALUE else f"{text[:MAX_SHOWN_VALUE]}…"
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

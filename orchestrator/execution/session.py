@@ -81,7 +81,7 @@ class Session:
             pictures = sorted((planned.folder / "pictures").glob("*.png"))
             self._keep(planned.record, pictures)
             return
-        self.display.stage_started(planned.name, f"{planned.action}: {planned.reason}", self._main_metric(planned))
+        self.display.stage_started(planned.name, planned.announcement, self._main_metric(planned))
         if planned.action == "run":
             shutil.rmtree(planned.folder, ignore_errors=True)
         planned.folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ class Session:
         record = record.ended("done", metrics=result.metrics, outputs=result.outputs)
         record.save(planned.folder)
         self._keep(record, result.pictures)
-        self.display.stage_finished(record.name, record.metrics, time.time() - record.started)
+        self.display.stage_finished(record.name, record.metrics, time.time() - record.started, result.outcome)
         if (planned.folder / STOP_FILE).exists():
             raise Interrupted(f"stopped after stage {planned.name} was done; `orchestrator resume` carries on.")
 

@@ -18,6 +18,7 @@ from orchestrator.curves import draw_curves
 from orchestrator.execution.conduct import Record, conduct
 from orchestrator.execution.folders import StageRecord
 from orchestrator.execution.plan import PlannedStage
+from orchestrator.execution.summary import registered
 from orchestrator.pipeline.load import LoadedPipeline
 from orchestrator.pipeline.settings import EvaluateStage, RegisterStage, TrainStage
 from orchestrator.register import register_bundle
@@ -53,6 +54,8 @@ class StageResult:
     metrics: dict[str, float]
     outputs: dict[str, Any]
     pictures: list[Path]
+    outcome: str = ""
+    """What was done, in words, where metrics do not say it."""
 
 
 def run_train(context: Context, planned: PlannedStage, stage: TrainStage, run: StageRun) -> StageResult:
@@ -109,14 +112,18 @@ def run_evaluate(context: Context, planned: PlannedStage, stage: EvaluateStage, 
 
 
 def run_register(context: Context, planned: PlannedStage, stage: RegisterStage, run: StageRun) -> StageResult:
-    """Put the model into the registry, if the gates agree."""
+    """Put the model into the registry, if the gates agree; it takes the metrics along that are about it."""
     source = context.planned[stage.model.removeprefix("stage:")]
+    measured_by = {source.name, *(gate.metric.partition(".")[0] for gate in stage.gate)}
+    for name, other in context.loaded.pipeline.stages.items():
+        if isinstance(other, EvaluateStage) and other.model == stage.model:
+            measured_by.add(name)
     trained_by = context.records[source.name].run_id
     version = register_bundle(
         context.tracker,
         stage,
         source.folder / BUNDLE,
-        metrics=context.metrics,
+        metrics={name: value for name, value in context.metrics.items() if name.partition(".")[0] in measured_by},
         lineage={**_lineage(context, source, trained_by), "registered_by": planned.name},
         source_run_id=trained_by or context.tracker.run_id,
     )
@@ -125,7 +132,10 @@ def run_register(context: Context, planned: PlannedStage, stage: RegisterStage, 
     run.log_text("\n".join(gates) or "no gates", "gates.txt")
     champion = version.champion.metrics if version.champion is not None else {}
     outputs = {"uri": version.uri, "name": version.name, "version": version.version, "alias": version.alias}
-    return StageResult({}, {**outputs, "gates": gates, "champion_metrics": champion}, [])
+    outputs |= {"gates": gates, "champion_metrics": champion}
+    for sentence in gates:
+        context.show({"kind": "event", "name": "gate", "message": f"gate passed: {sentence}"})
+    return StageResult({}, outputs, [], f"registered {registered(outputs)}")
 
 
 def locate_model(address: str, context: Context) -> Path:

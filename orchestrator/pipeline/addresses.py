@@ -6,6 +6,7 @@ from pathlib import Path
 from orchestrator.pipeline.problems import listed, nearest
 
 FILE_SCHEME = "file:"
+REGISTRY_SCHEME = "models:/"
 
 _FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "stage": (re.compile(r"[A-Za-z0-9_-]+"), "stage:NAME"),

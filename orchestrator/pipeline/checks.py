@@ -101,10 +101,12 @@ def _address_faults(path: KeyPath, text: str, kind: Any, folder: Path) -> Found:
 
 def _combination_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:
     """Yield keys that contradict each other or would have no effect."""
-    workers = _mapping(stage.get("resources")).get("num_workers")
-    match workers:
+    resources = _mapping(stage.get("resources"))
+    match resources.get("num_workers"):
         case [int(fewest), int(most)] if fewest > most:
-            yield (*path, "resources", "num_workers"), f"expected [fewest, most], got {workers}"
+            yield (*path, "resources", "num_workers"), f"expected [fewest, most], got {[fewest, most]}"
+    if resources.get("use_gpu") is False and "GPU" in _mapping(resources.get("resources_per_worker")):
+        yield (*path, "resources", "use_gpu"), "this is false, but `resources_per_worker` asks for a GPU"
     if "val_split" not in stage or stage["val_split"] is not None:
         return
     loop = _mapping(stage.get("loop"))

@@ -108,7 +108,7 @@ class Client:
     def _away(self, error: Exception) -> InfrastructureError:
         self._retry_at = time.monotonic() + FAIL_FAST_S
         return InfrastructureError(
-            f"{self._name()} cannot be reached: {_first_line(error)}. Start it, or mend `tracking.uri` "
+            f"{self._name()} cannot be reached: {_root_cause(error)}. Start it, or mend `tracking.uri` "
             "(null keeps the runs in a SQLite database inside `storage`)."
         )
 
@@ -143,7 +143,7 @@ def _check_database_host(uri: str) -> None:
         socket.create_connection(target, timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise InfrastructureError(
-            f"the MLflow database at {without_password(uri)} cannot be reached: {error}. Start it, or mend "
+            f"the MLflow database at {without_password(uri)} cannot be reached: {_root_cause(error)}. Start it, or mend "
             "`tracking.uri`."
         ) from error
 
@@ -153,8 +153,19 @@ def _check_database_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InfrastructureError(
-            f"the folder {folder} of the MLflow database cannot be made: {error}. Choose another `storage`."
+            f"the folder {folder} of the MLflow database cannot be made ({error.strerror}). Mend `storage`, or "
+            "`tracking.uri` where it names that database."
         ) from error
+
+
+def _root_cause(error: Exception) -> str:
+    """Return what the operating system said at the bottom of a chain of errors, else the first error's own words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

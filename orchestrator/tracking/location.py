@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from foundation.errors import ConfigError
 
+DATABASE_FILE = "mlflow.db"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+@")
 
@@ -16,8 +18,10 @@ def tracking_uri(storage: Path, uri: str | None) -> str:
         ConfigError: if `uri` has a scheme that MLflow has no store for.
     """
     if uri is None:
-        return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+        return f"sqlite:///{storage.resolve() / DATABASE_FILE}"
     scheme = uri.partition(":")[0].partition("+")[0]
+    if scheme in ("http", "https") and not urlsplit(uri).hostname:
+        raise ConfigError(f"tracking.uri is {uri!r}; expected {scheme}://HOST:PORT of an MLflow server.")
     if scheme not in SCHEMES:
         raise ConfigError(
             f"tracking.uri is {without_password(uri)!r}, which MLflow has no store for; expected null (a SQLite "

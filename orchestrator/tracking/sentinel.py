@@ -1,8 +1,8 @@
 """A small process that outlives the driver: if the driver vanishes, it marks the driver's open MLflow runs KILLED.
 
 The driver holds a pipe to it and writes JSON lines: `{"open": RUN}`, `{"closed": RUN}`, `{"finished": true}`.
-Run as `python -m orchestrator.tracking.sentinel URI OWNER DRIVER_PID`. MLflow is imported only if
-there is a run to mark.
+Run as `python -m orchestrator.tracking.sentinel OWNER DRIVER_PID` with the store's URI in the environment, since it may
+hold a password and every user can read a command line. MLflow is imported only if there is a run to mark.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from pathlib import Path
 ATTEMPTS = 30
 """A server that is away at that moment is asked again, with `PAUSE_S` between the attempts."""
 PAUSE_S = 10.0
+URI_VARIABLE = "ORCHESTRATOR_SENTINEL_STORE"
 
 
 class Sentinel:
@@ -27,7 +28,8 @@ class Sentinel:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with log_file.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "orchestrator.tracking.sentinel", uri, owner, str(os.getpid())],
+                [sys.executable, "-m", "orchestrator.tracking.sentinel", owner, str(os.getpid())],
+                env={**os.environ, URI_VARIABLE: uri},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -99,7 +101,7 @@ def mark_killed(uri: str, owner: str, run_ids: list[str]) -> None:
         mark(run_id)
 
 
-def main(uri: str, owner: str, driver: str) -> None:
+def main(owner: str, driver: str) -> None:
     """Wait for the driver's end and set things right."""
     if os.fork():
         os._exit(0)  # an orphan is not found by those who end the driver with all its descendants, as Ray Jobs does
@@ -107,7 +109,7 @@ def main(uri: str, owner: str, driver: str) -> None:
     run_ids = watch(sys.stdin.fileno(), int(driver))
     for attempt in range(ATTEMPTS if run_ids else 0):
         try:
-            mark_killed(uri, owner, run_ids)
+            mark_killed(os.environ[URI_VARIABLE], owner, run_ids)
             break
         except Exception as error:
             print(f"sentinel, attempt {attempt}: {error}", file=sys.stderr, flush=True)

@@ -25,7 +25,9 @@ from tests.integration.head import Head
 TIMEOUT_S = 400.0
 POLL_S = 0.01
 STEPS_PER_EPOCH = 12
-EPOCHS = 3
+CHECKPOINT_EVERY = 5
+EPOCHS = 15
+"""A stop is heard within a hundred steps: of more, so that a run which is stopped early never comes to its end."""
 DATA = {"format": "scenes", "num_images": 48, "image_size": [64, 64]}
 DETECTOR: dict[str, Any] = {
     "kind": "train",
@@ -35,6 +37,7 @@ DETECTOR: dict[str, Any] = {
     "image_size": [64, 64],
     "loop": {
         "epochs": EPOCHS,
+        "eval_every": 5,
         "batch_size": 4,
         "precision": "fp32",
         "ledger": True,
@@ -42,7 +45,7 @@ DETECTOR: dict[str, Any] = {
         "optimizer": {"name": "adamw", "lr": 3.0e-3},
         "ema": 0.9,
     },
-    "checkpoint": {"every_steps": 3},
+    "checkpoint": {"every_steps": CHECKPOINT_EVERY},
 }
 
 

@@ -14,12 +14,21 @@ from mlflow import MlflowClient
 from engine.ledger import effective_samples
 from orchestrator.execution.folders import load_stage_record
 from tests.integration.head import Head
-from tests.integration.project import EPOCHS, STEPS_PER_EPOCH, Project, Run, is_alive, wait, wait_until
+from tests.integration.project import (
+    CHECKPOINT_EVERY,
+    EPOCHS,
+    STEPS_PER_EPOCH,
+    Project,
+    Run,
+    is_alive,
+    wait,
+    wait_until,
+)
 
 pytestmark = pytest.mark.integration
 
 KILL_AT_STEP = 14
-"""Early in the second epoch of three: what is lost lies between two checkpoints, and much is left to do."""
+"""Early in the second epoch, between two checkpoints, with much left to do."""
 LAST_STEP = EPOCHS * STEPS_PER_EPOCH
 
 
@@ -36,7 +45,7 @@ def test_killed_worker_costs_only_the_steps_since_the_last_checkpoint(
 
     again = run.journal("start")[1]
     assert again["attempt"] == 1
-    assert KILL_AT_STEP - 3 <= again["first_step"] < LAST_STEP
+    assert KILL_AT_STEP - CHECKPOINT_EVERY <= again["first_step"] < LAST_STEP
     assert_same_run(run, undisturbed(2))
     print_restart_times(run)
 

@@ -17,8 +17,8 @@ from engine.loop import train
 from engine.runtimes import InProcessRuntime
 from engine.settings import CheckpointSettings, LoopSettings
 from engine.task import TaskSpec
-from foundation.errors import ConfigError, Interrupted, NonFiniteLossError
-from tests.unit.engine.tiny_task import ENTRY, TinyTask
+from foundation.errors import ConfigError, DataError, Interrupted, NonFiniteLossError
+from tests.unit.engine.tiny_task import ENTRY, TinyDataset, TinyTask
 
 LOOP = {
     "epochs": 3,
@@ -183,6 +183,47 @@ def test_select_best_ships_the_weights_of_the_best_epoch(make_job: MakeJob, monk
     manifest, _ = load_bundle(job.folder / "bundle")
     assert manifest.metrics == {"accuracy": 0.9}
     assert manifest.lineage["step"] == 10
+
+
+def test_early_stopping_and_selection_each_watch_their_own_metric(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([(0.9, 0.1), (0.8, 0.3), (0.7, 0.2), (0.6, 0.2)])
+    monkeypatch.setattr(
+        "tests.unit.engine.tiny_task.TinyMetric.compute",
+        lambda self: dict(zip(("accuracy", "recall"), next(values), strict=True)),
+    )
+    job = make_job(epochs=4, select="best", metric="recall", early_stop={"patience": 2, "metric": "accuracy"})
+    outcome = train(job, InProcessRuntime(use_gpu=False))
+    assert outcome["step"] == 15
+    assert outcome["best_metric"] == 0.3
+    assert load_bundle(job.folder / "bundle")[0].metrics["recall"] == 0.3
+
+
+def test_an_error_in_a_loader_process_arrives_as_it_was_raised(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: TinyDataset, key: Any) -> Any:
+        raise DataError("photo.jpg is cut short. Restore it.")
+
+    monkeypatch.setattr(TinyDataset, "__getitem__", broken)
+    with pytest.raises(DataError) as caught:
+        train(make_job(num_loader_workers=1), InProcessRuntime(use_gpu=False))
+    assert str(caught.value) == "photo.jpg is cut short. Restore it."
+
+
+def test_each_micro_batch_has_its_own_random_numbers(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    losses = TinyTask.losses
+
+    def drawing(self: TinyTask, model: Any, batch: Any) -> Any:
+        drawn.append(float(torch.rand(())))
+        return losses(self, model, batch)
+
+    monkeypatch.setattr(TinyTask, "losses", drawing)
+    train(make_job(epochs=1, micro_batch=3), InProcessRuntime(use_gpu=False))
+    assert len(drawn) == 15
+    assert len(set(drawn)) == 15
 
 
 def test_fp16_on_a_cpu_is_refused(make_job: MakeJob) -> None:

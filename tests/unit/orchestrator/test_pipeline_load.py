@@ -156,6 +156,12 @@ def test_ten_faults_give_ten_problems_with_their_lines() -> None:
             id="a range upside down",
         ),
         pytest.param(
+            "[1, 2]",
+            "1, use_gpu: false, resources_per_worker: {GPU: 1}",
+            "22: stages.detector.resources.use_gpu: this is false, but `resources_per_worker` asks for a GPU",
+            id="a GPU asked for and refused",
+        ),
+        pytest.param(
             "task: detection",
             "task: dection",
             "16: stages.detector.task: expected 'detection', got the text 'dection'; did you mean 'detection'?",
