@@ -5,6 +5,8 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from engine.job import FAILURE_FILE
 from engine.journal import next_attempt
 from foundation.errors import NonFiniteLossError, OrchestratorError, RunFailed, UserError
@@ -40,6 +42,8 @@ def note_failure(folder: Path, error: BaseException) -> FailureNote:
     if previous is not None and previous.kind == kind:
         count = previous.count + (previous.attempt != attempt)
     message = str(error) if isinstance(error, OrchestratorError) else f"{kind}: {error}"
+    if isinstance(error, torch.OutOfMemoryError):
+        message = f"the GPU has too little memory: {error} Set loop.micro_batch to fewer images per worker."
     exit_code = error.exit_code if isinstance(error, OrchestratorError) else RunFailed.exit_code
     note = FailureNote(kind, message, _is_final(error, count), count, exit_code, attempt)
     if note.is_final or isinstance(error, OrchestratorError):
@@ -70,6 +74,8 @@ def error_from_note(note: FailureNote) -> OrchestratorError:
 
 def _is_final(error: BaseException, count: int) -> bool:
     """Lost peers, devices and files (RuntimeError, OSError) may come back; wrong data and bugs will not."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
     if isinstance(error, NonFiniteLossError):
         return count >= MAX_NON_FINITE
     if isinstance(error, OrchestratorError):

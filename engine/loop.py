@@ -5,6 +5,7 @@ import socket
 import time
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from engine import catalog
@@ -21,7 +22,7 @@ from engine.sampling import SamplingPlan
 from engine.state import StepSeeds, TrainState, build_state
 from engine.step import finish_step, forward_backward
 from engine.task import Runtime, Task
-from foundation.errors import Interrupted
+from foundation.errors import Interrupted, NonFiniteLossError
 
 
 class _Run:
@@ -216,7 +217,18 @@ def _stops_early(run: _Run) -> bool:
 
 def _save(run: _Run) -> None:
     if run.is_main:
+        _check_weights(run.state)
         run.store.save(run.state.position.step, run.state.to_checkpoint())
+
+
+def _check_weights(state: TrainState) -> None:
+    """A finite loss can have gradients that are not; what they leave behind must not become a checkpoint."""
+    spoilt = [name for name, weight in state.model.named_parameters() if not torch.isfinite(weight).all()]
+    if spoilt:
+        raise NonFiniteLossError(
+            f"the weights of {', '.join(spoilt[:3])} are no longer finite after step {state.position.step}, though the "
+            "loss was. Set loop.clip_norm, lower loop.optimizer.lr, or use loop.precision: fp32."
+        )
 
 
 def _interrupt(run: _Run) -> None:

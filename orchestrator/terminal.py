@@ -47,7 +47,7 @@ class StageProgress:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to go at the pace since this attempt started, evaluations included; None while unknown, and at the end."""
+        """Seconds to go at the pace of this attempt, evaluations included; None while unknown, and at the end."""
         done, left = self.step - self.first_step, self.total_steps - self.step
         if done <= 0 or left <= 0:
             return None

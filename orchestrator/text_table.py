@@ -1,23 +1,42 @@
 """Rows as aligned text: the tables of the command line. No rich, so that short commands stay quick."""
 
+import os
+import shutil
+import sys
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 GAP = "  "
+MIN_WIDTH = 10
+"""Columns are not wrapped to less than this."""
 
 
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return the rows under their head, each column as wide as its widest cell."""
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Return the rows under their head, each column as wide as its widest cell.
+
+    Args:
+        head: names of the columns.
+        rows: as many cells each.
+        width: of the whole table; the widest columns are wrapped to fit, as far as that goes. None = no limit.
+    """
     table = [list(head), *[list(row) for row in rows]]
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-    lines = [GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    return "\n".join(lines)
+    if width is not None:
+        widths = _narrowed(widths, width)
+    return "\n".join(line for row in table for line in _lines(row, widths))
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Return dicts as a table; the columns are the keys of the first row unless given."""
+    """Return dicts as a table; the columns are the keys of the first row unless given. It fits a terminal."""
     head = list(columns or (rows[0] if rows else ()))
-    return aligned(head, [[cell(row.get(column)) for column in head] for row in rows])
+    return aligned(head, [[cell(row.get(column)) for column in head] for row in rows], terminal_width())
+
+
+def terminal_width() -> int | None:
+    """Return how wide a table may be; None in a pipe, where each row stays one line."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None
 
 
 def outline(value: Any, depth: int = 0) -> str:
@@ -50,6 +69,22 @@ def number(value: float | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.4f}" if 0.001 <= abs(value) < 100 else f"{value:.4g}"
+
+
+def _narrowed(widths: Sequence[int], total: int) -> list[int]:
+    """Take from the widest columns until all of them fit into `total`."""
+    narrowed = list(widths)
+    while narrowed and sum(narrowed) + len(GAP) * (len(narrowed) - 1) > total and max(narrowed) > MIN_WIDTH:
+        narrowed[narrowed.index(max(narrowed))] -= 1
+    return narrowed
+
+
+def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """Return a row as one line, or as several where cells are wrapped."""
+    cells = [textwrap.wrap(text, width) if text else [] for text, width in zip(row, widths, strict=True)]
+    lines = zip_longest(*cells, fillvalue="")
+    joined = [GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return joined or [""]
 
 
 def _entry(indent: str, label: str, value: Any, depth: int) -> str:

@@ -57,10 +57,12 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         status = _status_of(error)
-        self.context.cluster.close(keep_logs=status == "FAILED")
-        self.tracker.finish(status)
-        self._record({"FINISHED": "done", "KILLED": "interrupted"}.get(status, "failed"))
-        self._lock.release()
+        try:
+            self.context.cluster.close(keep_logs=status == "FAILED")
+        finally:
+            self.tracker.finish(status)
+            self._record({"FINISHED": "done", "KILLED": "interrupted"}.get(status, "failed"))
+            self._lock.release()
         undelivered = self.tracker.undelivered()
         if undelivered:
             self.display.message(undelivered)

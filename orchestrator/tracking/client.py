@@ -143,8 +143,8 @@ def _check_database_host(uri: str) -> None:
         socket.create_connection(target, timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise InfrastructureError(
-            f"the MLflow database at {without_password(uri)} cannot be reached: {_root_cause(error)}. Start it, or mend "
-            "`tracking.uri`."
+            f"the MLflow database at {without_password(uri)} cannot be reached: {_root_cause(error)}. Start it, or "
+            "mend `tracking.uri`."
         ) from error
 
 

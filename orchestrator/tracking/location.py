@@ -21,11 +21,11 @@ def tracking_uri(storage: Path, uri: str | None) -> str:
         return f"sqlite:///{storage.resolve() / DATABASE_FILE}"
     scheme = uri.partition(":")[0].partition("+")[0]
     if scheme in ("http", "https") and not urlsplit(uri).hostname:
-        raise ConfigError(f"tracking.uri is {uri!r}; expected {scheme}://HOST:PORT of an MLflow server.")
+        raise ConfigError(f"{uri!r} names no host; expected {scheme}://HOST:PORT of an MLflow server.")
     if scheme not in SCHEMES:
         raise ConfigError(
-            f"tracking.uri is {without_password(uri)!r}, which MLflow has no store for; expected null (a SQLite "
-            f"database inside `storage`), http://HOST:PORT of an MLflow server, or one of {', '.join(SCHEMES)}."
+            f"{without_password(uri)!r} is no address of a tracking store; expected null (a SQLite database inside "
+            f"`storage`), http://HOST:PORT of an MLflow server, or one of {', '.join(SCHEMES)}."
         )
     return uri
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine.failures import error_from_note, last_failure, note_failure, read_failure
 from engine.journal import Journal
@@ -54,3 +55,10 @@ def test_a_failure_that_was_overcome_does_not_explain_a_later_one(tmp_path: Path
     _begin(tmp_path, 1)
     assert note_failure(tmp_path, RuntimeError("peer lost")).exit_code == RunFailed.exit_code
     assert last_failure(tmp_path) is None
+
+
+def test_too_little_gpu_memory_is_final_and_says_what_helps(tmp_path: Path) -> None:
+    _begin(tmp_path, 0)
+    note = note_failure(tmp_path, torch.OutOfMemoryError("CUDA out of memory."))
+    assert note.is_final
+    assert "loop.micro_batch" in note.message

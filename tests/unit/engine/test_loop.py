@@ -167,6 +167,13 @@ def test_a_nan_loss_names_the_step_and_the_samples(make_job: MakeJob) -> None:
     assert all(str(sample) in str(caught.value) for sample in ids)
 
 
+def test_weights_that_are_not_finite_do_not_become_a_checkpoint(make_job: MakeJob) -> None:
+    job = make_job(optimizer={"name": "sgd", "lr": 1e39, "momentum": 0.0}, epochs=1, batch_size=37)
+    with pytest.raises(NonFiniteLossError, match="no longer finite after step 1"):
+        train(job, InProcessRuntime(use_gpu=False))
+    assert not list((job.folder / "checkpoints").glob("step-*"))
+
+
 def test_early_stopping_ends_before_the_last_epoch(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.unit.engine.tiny_task.TinyMetric.compute", lambda self: {"accuracy": 0.5})
     job = make_job(epochs=9, early_stop={"patience": 2})
