@@ -40,7 +40,9 @@ class YoloModel(StrictModel):
 
     name: Literal["yolo"]
     size: Literal["pico", "nano", "tiny", "s", "m", "l"] = "nano"
+    """Depth and width: from 0.4 million parameters (pico) to 40 million (l)."""
     weights: str | None = None
+    """`stage:NAME`, `models:/NAME@ALIAS` or `file:PATH` of a model of the same kind; null = from scratch."""
 
 
 class YoloxModel(StrictModel):
@@ -48,6 +50,7 @@ class YoloxModel(StrictModel):
 
     name: Literal["yolox"]
     size: Literal["nano", "tiny", "s", "m", "l", "x"] = "nano"
+    """The official sizes."""
     weights: str | None = None
     """`yolox:yolox_s.pth` (official release), `file:PATH`, `stage:NAME` or `models:/NAME@ALIAS`."""
     l1_loss: bool = False
@@ -59,18 +62,25 @@ class FasterRcnnModel(StrictModel):
 
     name: Literal["faster_rcnn"]
     backbone: BackboneSettings = BackboneSettings()
+    """The trunk of the feature pyramid."""
     weights: str | None = None
     """`torchvision:COCO_V1` for the official detector, or `file:`/`stage:`/`models:`."""
     fpn_channels: PositiveInt = 256
+    """Channels of every level of the pyramid."""
     levels: Annotated[tuple[int, ...], FromList] = (2, 3, 4, 5, 6)
     """Pyramid levels; level l has stride 2**l. Those coarser than the backbone's last serve proposals only."""
     anchor_sizes: Annotated[tuple[float, ...], FromList] | None = None
     """One per level, pixels; null = 8 x stride."""
     rois_per_image: PositiveInt = 512
+    """Proposals of an image that the box head is trained on; fewer are faster."""
     proposals_train: PositiveInt = 2000
+    """Proposals kept after their NMS in training."""
     proposals_test: PositiveInt = 1000
+    """Proposals kept after their NMS in evaluation."""
     roi_pool: PositiveInt = 7
+    """Each proposal is pooled to so many rows and columns."""
     head_channels: PositiveInt = 1024
+    """Width of the box head's two layers."""
     official: (
         Literal[
             "fasterrcnn_resnet50_fpn_v2",
@@ -88,8 +98,11 @@ class DenseHeadModel(StrictModel):
     """What RetinaNet and FCOS share."""
 
     backbone: BackboneSettings = BackboneSettings()
+    """The trunk of the feature pyramid."""
     weights: str | None = None
+    """`torchvision:COCO_V1` for the official detector (with its own backbone), or `file:`/`stage:`/`models:`."""
     fpn_channels: PositiveInt = 256
+    """Channels of every level of the pyramid."""
     levels: Annotated[tuple[int, ...], FromList] = (3, 4, 5, 6, 7)
     """Pyramid levels; level l has stride 2**l. Those coarser than the backbone's last are made by convolutions."""
     head_convs: PositiveInt = 4
@@ -113,7 +126,9 @@ class SsdModel(StrictModel):
 
     name: Literal["ssd"]
     backbone: BackboneSettings | None = None
+    """The trunk of the feature pyramid; null = the official one."""
     weights: str | None = None
+    """`torchvision:COCO_V1` for the official detector (with its own backbone), or `file:`/`stage:`/`models:`."""
 
 
 class SsdliteModel(StrictModel):
@@ -121,7 +136,9 @@ class SsdliteModel(StrictModel):
 
     name: Literal["ssdlite"]
     backbone: BackboneSettings | None = None
+    """The trunk of the feature pyramid; null = the official one."""
     weights: str | None = None
+    """`torchvision:COCO_V1` for the official detector (with its own backbone), or `file:`/`stage:`/`models:`."""
 
 
 ModelSettings = Annotated[
@@ -137,6 +154,7 @@ class AugmentSettings(StrictModel):
     """
 
     preset: Literal["none", "default", "strong"] = "default"
+    """Where the values of all keys come from that are not given."""
     mosaic: Probability | None = None
     """Chance that four images are stitched into one."""
     mosaic_scale: Range | None = None
@@ -150,7 +168,9 @@ class AugmentSettings(StrictModel):
     translate: Probability | None = None
     """... and moved from the centre by up to this share of `image_size`, along each axis."""
     flip_horizontal: Probability | None = None
+    """Chance that left and right change places."""
     flip_vertical: Probability | None = None
+    """Chance that top and bottom change places."""
     transpose: Probability | None = None
     """Chance that rows become columns; 0.5 here and in both flips gives all eight orientations of a view from above."""
     gain: Probability | None = None
@@ -169,7 +189,9 @@ class DetectionSettings(StrictModel):
     """The keys of a detection `train` stage, besides those every stage has."""
 
     model: ModelSettings = YoloModel(name="yolo")
+    """The architecture by `name`, with its own keys."""
     augment: AugmentSettings = AugmentSettings()
+    """What happens to a training image."""
     image_size: Size = (320, 320)
     """(height, width) that the model sees; images are letterboxed to it."""
     multi_scale: Annotated[tuple[PositiveFloat, PositiveFloat], FromList] | None = None
@@ -179,4 +201,6 @@ class DetectionSettings(StrictModel):
     score_threshold: Probability = 0.001
     """Detections below it are not reported to the metric."""
     nms_threshold: Probability = 0.65
+    """Of two detections of a class that overlap by more than this IoU, the weaker one is dropped."""
     max_detections: PositiveInt = 100
+    """The strongest detections of an image that are reported."""

@@ -13,8 +13,11 @@ class OptimizerSettings(StrictModel):
     """An optimizer of `torch.optim`, by its own name and with its own arguments."""
 
     name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam"] = "adamw"
+    """Its name in `torch.optim`, in lower case."""
     lr: PositiveFloat = 1e-3
+    """Learning rate for the global batch, before the schedule's factor."""
     weight_decay: NonNegativeFloat = 0.0
+    """As the optimizer has it: decoupled for adamw, added to the gradient for the others."""
     momentum: Probability = 0.9
     """For sgd and rmsprop."""
     nesterov: bool = False
@@ -38,6 +41,7 @@ class ScheduleSettings(StrictModel):
         "polynomial",
         "plateau",
     ] = "cosine"
+    """How the rate falls after the warm-up; the keys below say to which of them they belong."""
     warmup_steps: NonNegativeInt = 0
     """Linear warm-up from near 0 over this many optimizer steps, before any schedule."""
     warmup_epochs: NonNegativeFloat = 0.0
@@ -66,18 +70,22 @@ class EarlyStopSettings(StrictModel):
     patience: PositiveInt = 8
     """Evaluations without improvement."""
     min_delta: NonNegativeFloat = 0.0
+    """A metric has improved if it is better than the best by more than this."""
 
 
 class LoopSettings(StrictModel):
     """The training loop, the same for every task."""
 
     epochs: PositiveInt = 10
+    """Passes over the train split."""
     batch_size: PositiveInt = 16
     """GLOBAL batch: images per optimizer step over all workers; kept when their number changes."""
     micro_batch: PositiveInt | None = None
     """At most so many images per worker in one forward pass; gradient accumulation does the rest."""
     optimizer: OptimizerSettings = OptimizerSettings()
+    """The optimizer and its arguments."""
     schedule: ScheduleSettings = ScheduleSettings()
+    """The learning rate over the run."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto = bf16 where the device has it in hardware, else fp32. fp16 (GPU only) uses a gradient scaler."""
     clip_norm: PositiveFloat | None = None
@@ -87,9 +95,11 @@ class LoopSettings(StrictModel):
     sync_bn: bool = False
     """Batch normalisation over all workers."""
     channels_last: bool = True
+    """Keep activations in torch's channels_last memory format, which suits most convolutional models."""
     compile: bool = False
     """torch.compile the model; needs minutes of warm-up on a CPU."""
     early_stop: EarlyStopSettings | None = None
+    """Stop when a validation metric no longer improves; null = train all epochs."""
     eval_every: PositiveInt = 1
     """Evaluate on the validation split every so many epochs, and after the last."""
     select: Literal["best", "last"] = "last"
@@ -97,6 +107,7 @@ class LoopSettings(StrictModel):
     metric: str | None = None
     """The validation metric that `select: best` looks at; null = the task's main metric."""
     log_every_steps: PositiveInt = 10
+    """Optimizer steps between two points of the curves."""
     num_loader_workers: NonNegativeInt = 0
     """Processes that load and augment, per training worker; 0 = in the training process."""
     ledger: bool = False
@@ -109,13 +120,16 @@ class ResourceSettings(StrictModel):
     num_workers: NonNegativeInt | Annotated[tuple[PositiveInt, PositiveInt], FromList] = 1
     """Training workers; 0 = in this process without Ray; [min, max] = elastic."""
     use_gpu: bool | Literal["auto"] = "auto"
+    """auto = one GPU for each worker where there are any; true = refuse to run without."""
     resources_per_worker: dict[str, PositiveFloat | PositiveInt] = {"CPU": 1}
+    """What Ray reserves for each worker."""
 
 
 class FailureSettings(StrictModel):
     """Names of Ray Train's FailureConfig, and how long to wait for silence."""
 
     max_failures: NonNegativeInt = 3
+    """Restarts from the last checkpoint before the stage counts as failed."""
     hang_timeout_s: PositiveInt = 300
     """A collective operation that takes longer than this is a failure."""
 
@@ -126,7 +140,9 @@ class CheckpointSettings(StrictModel):
     every_steps: PositiveInt | None = None
     """Besides the one at the end of every epoch."""
     every_epochs: PositiveInt = 1
+    """At the end of every so many epochs."""
     num_to_keep: PositiveInt = 2
+    """The newest checkpoints that stay on disk."""
 
 
 JsonDict = dict[str, Any]

@@ -1,6 +1,6 @@
 """Which metrics of a run are worth a line: the main one of each task and its variants, where they are defined."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from engine.catalog import TASKS
 from orchestrator.execution.folders import StageRecord
@@ -40,14 +40,16 @@ def summary_rows(stages: Mapping[str, StageRecord], champion: Mapping[str, float
         _row(f"{name}.{metric}", value, champion)
         for name, record in stages.items()
         if f"stage:{name}" not in measured
-        for metric, value in record.metrics.items()
-        if _is_headline(metric)
+        for metric, value in _headline(record.metrics)
     ]
 
 
-def _is_headline(metric: str) -> bool:
-    """Whether it is some task's main metric, or a variant of it: `map_50` beside `map`."""
-    return any(metric == entry.main_metric or metric.startswith(f"{entry.main_metric}_") for entry in TASKS.values())
+def _headline(metrics: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    """Yield a task's main metric and its variants, `map_50` beside `map`, in the task's own order."""
+    for entry in TASKS.values():
+        for name in entry.metrics:
+            if name in metrics and f"{name}_".startswith(f"{entry.main_metric}_"):
+                yield name, metrics[name]
 
 
 def _row(name: str, value: float, champion: Mapping[str, float]) -> SummaryRow:

@@ -16,6 +16,8 @@ import click
 import yaml
 
 from foundation.errors import InfrastructureError, UserError
+from orchestrator.cli.options import print_json
+from orchestrator.execution.folders import ORIGIN_VARIABLE, origin_to_text
 from orchestrator.pipeline.load import load_pipeline
 from orchestrator.text_table import table_of
 
@@ -60,11 +62,12 @@ def submit(
     """
     loaded = load_pipeline(file, overrides)
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    come_from = {ORIGIN_VARIABLE: origin_to_text(loaded.path, overrides)}
     with _cluster(address) as (client, where), tempfile.TemporaryDirectory() as folder:
         (Path(folder) / PIPELINE_FILE).write_text(yaml.safe_dump(loaded.resolved(), sort_keys=False))
         job_id: str = client.submit_job(
             entrypoint=shlex.join(entrypoint),
-            runtime_env={"working_dir": folder, "env_vars": {**JOB_ENVIRONMENT, **passed_on}},
+            runtime_env={"working_dir": folder, "env_vars": {**JOB_ENVIRONMENT, **passed_on, **come_from}},
             metadata={"pipeline": loaded.pipeline.name, "file": str(loaded.path)},
         )
         click.echo(f"Submitted {loaded.pipeline.name} to {where} as {job_id}.")
@@ -73,12 +76,15 @@ def submit(
         return _follow(client, job_id) if wait else 0
 
 
-def status(job_id: str | None = None, address: str | None = None) -> int:
+def status(job_id: str | None = None, address: str | None = None, as_json: bool = False) -> int:
     """Print the state of one job, or of all, the newest first."""
     with _cluster(address) as (client, where):
         jobs = [_info(client, job_id)] if job_id else [job for job in client.list_jobs() if job.submission_id]
         rows = [_row(job) for job in sorted(jobs, key=lambda job: -(job.start_time or 0))]
-        click.echo(table_of(rows) if rows else f"no jobs at {where}")
+        if as_json:
+            print_json(rows)
+        else:
+            click.echo(table_of(rows) if rows else f"no jobs at {where}")
     return 0
 
 

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 GAP = "  "
-MIN_WIDTH = 10
+MIN_WIDTH = 16
 """Columns are not wrapped to less than this."""
 
 
@@ -68,23 +68,24 @@ def number(value: float | str) -> str:
     """Return a number with four significant digits or four decimals, whichever is shorter; text as it is."""
     if isinstance(value, str):
         return value
-    return f"{value:.4f}" if 0.001 <= abs(value) < 100 else f"{value:.4g}"
+    return f"{value:.4f}" if 0.001 <= abs(value) < 100 or value == 0 else f"{value:.4g}"
 
 
 def _narrowed(widths: Sequence[int], total: int) -> list[int]:
-    """Take from the widest columns until all of them fit into `total`."""
-    narrowed = list(widths)
-    while narrowed and sum(narrowed) + len(GAP) * (len(narrowed) - 1) > total and max(narrowed) > MIN_WIDTH:
+    """Take from the widest columns but the first, which holds names to copy, until all of them fit into `total`."""
+    first, *narrowed = widths
+    while narrowed and first + sum(narrowed) + len(GAP) * len(narrowed) > total and max(narrowed) > MIN_WIDTH:
         narrowed[narrowed.index(max(narrowed))] -= 1
-    return narrowed
+    return [first, *narrowed]
 
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     """Return a row as one line, or as several where cells are wrapped."""
-    cells = [textwrap.wrap(text, width) if text else [] for text, width in zip(row, widths, strict=True)]
+    cells = [
+        [text] if len(text) <= width else textwrap.wrap(text, width) for text, width in zip(row, widths, strict=True)
+    ]
     lines = zip_longest(*cells, fillvalue="")
-    joined = [GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return joined or [""]
+    return [GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def _entry(indent: str, label: str, value: Any, depth: int) -> str:

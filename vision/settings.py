@@ -13,6 +13,7 @@ class Download(StrictModel):
     url: str
     """https:// address of a .zip, .tar or .tar.gz archive, or file:// for tests."""
     sha256: str | None = None
+    """Of the archive; null = not checked."""
     strip: NonNegativeInt = 0
     """Leading folders of the archive's paths to leave out (1 for source archives of a forge)."""
 
@@ -25,6 +26,7 @@ class DataBase(StrictModel):
     on_error: Literal["refuse", "quarantine"] = "refuse"
     """A fault in the data: stop with a list of them, or leave the sample or box out and count it."""
     download: Download | None = None
+    """Where to fetch it if `root` is not there; null = nowhere."""
 
 
 class VocData(DataBase):
@@ -32,13 +34,16 @@ class VocData(DataBase):
 
     format: Literal["voc"] = "voc"
     root: FilePath
+    """The folder that holds these three."""
 
 
 class CocoSplit(StrictModel):
     """One split of a COCO data set."""
 
     annotations: FilePath
+    """The JSON file."""
     images: FilePath
+    """The folder that its file names start at."""
 
 
 class CocoData(DataBase):
@@ -46,7 +51,9 @@ class CocoData(DataBase):
 
     format: Literal["coco"] = "coco"
     root: FilePath | None = None
+    """Folder in the usual layout; null = `splits` says where everything is."""
     splits: dict[str, CocoSplit] | None = None
+    """Annotations and images of each split by its name; null = as found below `root`."""
 
 
 class YoloData(DataBase):
@@ -54,6 +61,7 @@ class YoloData(DataBase):
 
     format: Literal["yolo"] = "yolo"
     root: FilePath
+    """The folder that holds these."""
 
 
 class ScenesData(DataBase):
@@ -63,6 +71,7 @@ class ScenesData(DataBase):
     root: FilePath | None = None
     """Where to keep the generated files; null = a folder in the user's cache."""
     seed: NonNegativeInt = 0
+    """Other seeds give other pictures; the pipeline's own seed does not."""
     num_images: PositiveInt = 400
     """Images of the train split; val and test get a quarter each."""
     image_size: Annotated[tuple[PositiveInt, PositiveInt], FromList] = (320, 320)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from foundation.errors import ConfigError
+from orchestrator.cli.data_text import stats_text, verdict
 from orchestrator.cli.options import (
     FILE_PATH,
     Decorator,
@@ -19,7 +20,6 @@ from orchestrator.cli.options import (
 from orchestrator.pipeline.load import LoadedPipeline, load_pipeline
 from orchestrator.pipeline.problems import nearest
 from orchestrator.pipeline.settings import TrainStage
-from orchestrator.text_table import outline
 
 data_option: Decorator = click.option("--data", "name", help="Name of one data set; default: all.")
 split_option: Decorator = click.option("--split", help="Name of one split; default: all.")
@@ -32,7 +32,7 @@ def data() -> None:
     """Check, count and look at data sets."""
 
 
-@data.command()
+@data.command(short_help="List every fault, with its path.")
 @pipeline_argument
 @set_option
 @data_option
@@ -46,22 +46,24 @@ def check(file: Path, overrides: tuple[str, ...], name: str | None, split: str |
     """
     from vision.formats.check import check as find_faults
 
+    loaded = load_pipeline(file, overrides)
     found = [
         {"data": title, **{key: getattr(fault, key) for key in ("kind", "path", "message", "name", "is_fatal")}}
-        for title, settings, splits in _data_sets(load_pipeline(file, overrides), name, split)
+        for title, settings, splits in _data_sets(loaded, name, split)
         for fault in find_faults(settings, splits)
     ]
-    serious = sum(fault["is_fatal"] for fault in found)
+    fatal = [loaded.pipeline.data[fault["data"]].on_error for fault in found if fault["is_fatal"]]
+    num_refused = fatal.count("refuse")
     if as_json:
         print_json(found)
     else:
         for fault in found:
             click.echo(f"{fault['data']}: {fault['kind']}: {fault['path']}: {fault['message']}")
-        click.echo(_verdict(len(found), serious))
-    return FAULTS_FOUND if serious else 0
+        click.echo(verdict(len(found), num_refused, len(fatal) - num_refused))
+    return FAULTS_FOUND if num_refused else 0
 
 
-@data.command()
+@data.command(short_help="Count images, objects, classes and sizes.")
 @pipeline_argument
 @set_option
 @data_option
@@ -77,17 +79,17 @@ def stats(file: Path, overrides: tuple[str, ...], name: str | None, split: str |
     if as_json:
         print_json(counted)
     else:
-        click.echo(outline(counted))
+        click.echo("\n\n".join(stats_text(title, numbers) for title, numbers in counted.items()))
     return 0
 
 
-@data.command()
+@data.command(short_help="Draw augmented training samples into one picture.")
 @pipeline_argument
 @set_option
 @click.option("--stage", help="Train stage whose data set, image size and augmentation are shown; default: the first.")
 @click.option("--split", help="Name of the split; default: the stage's train split.")
 @click.option("--count", default=12, show_default=True, type=click.IntRange(1, 100), help="Number of samples.")
-@click.option("--out", type=FILE_PATH, default="preview.png", show_default=True, help="Picture to write.")
+@click.option("--out", type=FILE_PATH, default="preview.png", show_default=True, help="PNG picture to write.")
 @debug_option
 def preview(file: Path, overrides: tuple[str, ...], stage: str | None, split: str | None, count: int, out: Path) -> int:
     """Draw augmented training samples of FILE with their boxes into one picture."""
@@ -102,7 +104,7 @@ def preview(file: Path, overrides: tuple[str, ...], stage: str | None, split: st
     draw = load(entry(chosen.task).preview)
     seed = loaded.pipeline.seed
     save_png(out, draw(settings, split or chosen.train_split, chosen.task_settings(), seed=seed, count=count))
-    click.echo(str(out))
+    click.echo(f"wrote {out}")
     return 0
 
 
@@ -129,10 +131,3 @@ def _train_stage(loaded: LoadedPipeline, name: str | None) -> TrainStage:
             f"a preview needs a train stage of {loaded.path}; asked for {name or 'any'}, there are: {known}"
         )
     return stages[name or next(iter(stages))]
-
-
-def _verdict(count: int, serious: int) -> str:
-    if not count:
-        return "no faults"
-    mend = "training refuses them unless the data set says `on_error: quarantine`" if serious else "training goes on"
-    return f"{count} faults, {serious} of them serious; {mend}"

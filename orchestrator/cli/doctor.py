@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 from orchestrator.cli.options import debug_option, json_option, print_json
-from orchestrator.text_table import aligned
+from orchestrator.text_table import aligned, terminal_width
 
 
 @click.command()
@@ -20,7 +20,7 @@ def doctor(as_json: bool) -> int:
         print_json([asdict(finding) for finding in findings])
     else:
         rows = [[finding.status, finding.subject, finding.message] for finding in findings]
-        click.echo(aligned(("state", "subject", "found"), rows))
+        click.echo(aligned(("state", "subject", "found"), rows, terminal_width()))
         for finding in findings:
             if finding.mend:
                 click.echo(f"{finding.status} {finding.subject}: {finding.mend}")

@@ -1,6 +1,8 @@
 """How an error reaches the user: a paragraph and an exit code; the traceback goes to a file, or to the screen."""
 
+import io
 import os
+import sys
 import traceback
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +21,25 @@ class State:
     """What the command line must remember when an error arrives."""
 
     is_debug: bool = bool(os.environ.get("ORCHESTRATOR_DEBUG"))
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Let a character that the terminal has no code for be written as `\\xNN`, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def report_usage(error: click.ClickException) -> int:
+    """Print what is wrong with the command as it was typed, and where its help is."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    context = getattr(error, "ctx", None)
+    help_text = f" See `{context.command_path} --help`." if context else ""
+    message = error.format_message()
+    click.echo(f"error: {message}{'' if message.endswith(('.', '?', ')')) else '.'}{help_text}", err=True)
+    return error.exit_code
 
 
 def report_own(error: OrchestratorError, state: State) -> int:

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import unicodedata
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from engine.catalog import TASKS
 from foundation.errors import ConfigError
 from orchestrator.cli.options import FILE_PATH, debug_option
 from orchestrator.pipeline.schema import SCHEMA_FILE, json_schema
+from orchestrator.pipeline.settings import MAX_NAME
 
 PIPELINE_FILE = "pipeline.yaml"
 FORMATS = ("scenes", "voc", "coco", "yolo")
@@ -90,7 +92,9 @@ _DATA_TAIL = """\
 
 @click.command()
 @click.argument("folder", type=FILE_PATH, default=".", metavar="[DIR]")
-@click.option("--task", type=click.Choice(sorted(TASKS)), default="detection", show_default=True)
+@click.option(
+    "--task", type=click.Choice(sorted(TASKS)), default="detection", show_default=True, help="The vision problem."
+)
 @click.option(
     "--format", "data_format", type=click.Choice(FORMATS), help="Format of the data; default: seen from --data."
 )
@@ -107,10 +111,19 @@ def init(folder: Path, task: str, data_format: str | None, data_path: Path | Non
     file = folder / PIPELINE_FILE
     if file.exists():
         raise ConfigError(f"{file} exists already and is not overwritten; name another folder, or move it away.")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name the folder that {PIPELINE_FILE} shall be written into.")
     chosen = _format(data_format, data_path)
+    if classes and chosen == "scenes":
+        raise ConfigError("--classes is for data of your own (--data); the embedded scenes always show the ten digits.")
     name = _name(folder)
     text = TEMPLATE.format(
-        schema=SCHEMA_FILE, file=file, name=name, task=task, data_name=name, data=_data_text(chosen, data_path, classes)
+        schema=SCHEMA_FILE,
+        file=shlex.quote(str(file)),
+        name=name,
+        task=task,
+        data_name=name,
+        data=_data_text(chosen, data_path, classes),
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,6 +141,8 @@ def _format(given: str | None, data: Path | None) -> str:
         if given not in (None, "scenes"):
             raise ConfigError(f"--format {given} needs --data with the folder of the data.")
         return "scenes"
+    if given == "scenes":
+        raise ConfigError("--format scenes makes its own data; leave --data out, or give the format of your data.")
     if not data.is_dir():
         raise ConfigError(f"--data {data}: there is no such folder.")
     if given:
@@ -142,8 +157,9 @@ def _format(given: str | None, data: Path | None) -> str:
 
 
 def _name(folder: Path) -> str:
-    """Return the folder's name with only what a pipeline's name may hold."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-") or "pipeline"
+    """Return the folder's name with only what a pipeline's name may hold; accents are dropped."""
+    plain = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-")[:MAX_NAME] or "pipeline"
 
 
 def _data_text(data_format: str, data: Path | None, classes: str | None) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.options import address_option, debug_option, pipeline_argument, set_option
+from orchestrator.cli.options import address_option, debug_option, json_option, pipeline_argument, set_option
 
 
 @click.command()
@@ -14,7 +14,10 @@ from orchestrator.cli.options import address_option, debug_option, pipeline_argu
 @set_option
 @debug_option
 def submit(file: Path, address: str | None, wait: bool, overrides: tuple[str, ...]) -> int:
-    """Run FILE as a job on the Ray cluster at --address."""
+    """Run FILE as a job on the Ray cluster at --address.
+
+    The nodes need this package, and must reach `storage` and the data.
+    """
     from orchestrator import jobs
     from orchestrator.pipeline.load import load_pipeline
 
@@ -25,12 +28,13 @@ def submit(file: Path, address: str | None, wait: bool, overrides: tuple[str, ..
 @click.command()
 @click.argument("job_id", required=False)
 @address_option
+@json_option
 @debug_option
-def status(job_id: str | None, address: str | None) -> int:
+def status(job_id: str | None, address: str | None, as_json: bool) -> int:
     """Show the state of job JOB_ID, or of all jobs."""
     from orchestrator import jobs
 
-    return jobs.status(job_id, address)
+    return jobs.status(job_id, address, as_json)
 
 
 @click.command()

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 import click
 
 from foundation.errors import OrchestratorError
-from orchestrator.cli.failure import INTERRUPTED, State, report_own, report_unexpected
+from orchestrator.cli.failure import (
+    INTERRUPTED,
+    State,
+    escape_what_cannot_be_shown,
+    report_own,
+    report_unexpected,
+    report_usage,
+)
 from orchestrator.cli.lazy import LazyCommand, LazyGroup
 
 SECTIONS = {
@@ -60,11 +67,11 @@ def root(state: State, debug: bool) -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; no exception leaves this function."""
     state = State()
+    escape_what_cannot_be_shown()
     try:
         result = root.main(args=args, prog_name="orchestrator", standalone_mode=False, obj=state)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return report_usage(error)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED

@@ -1,24 +1,37 @@
 """`zoo`, `models ls|show` and `ui`: the models that can be trained, and those that were registered."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from engine.catalog import TASKS, load
 from orchestrator.cli.options import debug_option, json_option, print_json, store_options, tracking_store
+from orchestrator.headline import NOT_DEFINED, UNDEFINED
 from orchestrator.text_table import outline, table_of
+
+ZOO_COLUMNS = ("task", "name", "parameters", "weights")
+NONE_REGISTERED = (
+    "no model is registered here yet; a `register` stage does that "
+    "(another place: --pipeline, --storage or --tracking-uri)"
+)
 
 
 @click.command()
 @json_option
 @debug_option
 def zoo(as_json: bool) -> int:
-    """List the models that each task offers."""
+    """List the models that each task offers, with their millions of parameters by size.
+
+    --json tells more: exact numbers of parameters, the backbones that fit, and the papers.
+    """
     rows = [{"task": task, **model} for task, entry in TASKS.items() for model in load(entry.zoo)()]
     if as_json:
         print_json(rows)
     else:
-        click.echo(table_of(rows))
+        columns = ZOO_COLUMNS if len(TASKS) > 1 else ZOO_COLUMNS[1:]
+        click.echo(table_of([{**row, "parameters": _millions(row["parameters"])} for row in rows], columns))
     return 0
 
 
@@ -27,7 +40,7 @@ def models() -> None:
     """List and show registered models."""
 
 
-@models.command()
+@models.command(short_help="List all versions of all registered models.")
 @store_options
 @json_option
 @debug_option
@@ -39,11 +52,11 @@ def ls(storage: Path | None, tracking_uri: str | None, file: Path | None, as_jso
     if as_json:
         print_json(rows)
     else:
-        click.echo(table_of(rows) if rows else "no model is registered yet; a `register` stage does that")
+        click.echo(table_of([{**row, "created": _moment(row["created"])} for row in rows]) if rows else NONE_REGISTERED)
     return 0
 
 
-@models.command()
+@models.command(short_help="Show one version: its metrics, lineage and tags.")
 @click.argument("name")
 @store_options
 @json_option
@@ -56,13 +69,13 @@ def show(name: str, storage: Path | None, tracking_uri: str | None, file: Path |
     if as_json:
         print_json(model)
     else:
-        click.echo(outline(model))
+        click.echo(outline({**model, "metrics": _readable(model["metrics"])}))
     return 0
 
 
 @click.command()
 @store_options
-@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -76,3 +89,20 @@ def ui(storage: Path | None, tracking_uri: str | None, file: Path | None, port: 
 
     open_ui(tracking_store(storage, tracking_uri, file), port=port, host=host)
     return 0
+
+
+def _readable(metrics: Mapping[str, float]) -> dict[str, float | str]:
+    """Put the metrics of single classes last, and words for those that are undefined."""
+    names = sorted(metrics, key=lambda name: "/" in name)
+    return {name: NOT_DEFINED if metrics[name] == UNDEFINED else metrics[name] for name in names}
+
+
+def _millions(parameters: Mapping[str, int]) -> str:
+    """Return `nano=1.0M, tiny=2.0M`, without the size where there is but one."""
+    shown = {size: f"{count / 1e6:.1f}M" for size, count in parameters.items()}
+    return ", ".join(shown.values() if len(shown) == 1 else (f"{size}={count}" for size, count in shown.items()))
+
+
+def _moment(timestamp: str) -> str:
+    """Return an ISO timestamp as local date and time to the minute."""
+    return f"{datetime.fromisoformat(timestamp).astimezone():%Y-%m-%d %H:%M}"

@@ -34,7 +34,8 @@ debug_option: Decorator = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_switch_debug, help="Show the traceback of an error."
 )
 address_option: Decorator = click.option(
-    "--address", help="Address of the cluster's dashboard, e.g. http://HOST:8265; default: RAY_ADDRESS or this machine."
+    "--address",
+    help="Address of the cluster's dashboard, http://HOST:8265; default: RAY_DASHBOARD_URL or this machine.",
 )
 
 

@@ -3,12 +3,15 @@
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 STAGE_FILE = "stage.json"
 RUN_FILE = "run.json"
+ORIGIN_VARIABLE = "ORCHESTRATOR_ORIGIN"
+"""Tells a job which file and overrides it came from; its own file is a resolved copy that goes with the job."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ class RunRecord:
     def save(self, folder: Path) -> None:
         """Write the record atomically."""
         write_json(folder / RUN_FILE, asdict(self))
+
+
+def origin_to_text(file: Path, overrides: Sequence[str]) -> str:
+    """The value of `ORIGIN_VARIABLE` for a job."""
+    return json.dumps({"pipeline_file": str(file), "overrides": list(overrides)})
+
+
+def origin(file: Path, overrides: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The file and overrides to run again for `resume`: those of `ORIGIN_VARIABLE` in a job, else the given ones."""
+    text = os.environ.get(ORIGIN_VARIABLE)
+    told: dict[str, Any] = json.loads(text) if text else {"pipeline_file": str(file), "overrides": overrides}
+    return told["pipeline_file"], tuple(told["overrides"])
 
 
 def stage_folder(storage: Path, pipeline: str, stage: str, fingerprint: str) -> Path:

@@ -10,7 +10,7 @@ from engine import catalog
 from engine.job import STOP_FILE
 from foundation.errors import Interrupted, OrchestratorError, RunFailed
 from orchestrator.cluster import Cluster
-from orchestrator.execution.folders import RunRecord, StageRecord
+from orchestrator.execution.folders import RunRecord, StageRecord, origin
 from orchestrator.execution.lock import RunLock
 from orchestrator.execution.plan import PlannedStage, splits_of
 from orchestrator.execution.stages import Context, StageResult, run_evaluate, run_register, run_train
@@ -155,7 +155,8 @@ class Session:
         return catalog.entry(stage.task).main_metric if isinstance(stage, TrainStage) else None
 
     def _record(self, status: str) -> None:
-        RunRecord(str(self.loaded.path), self.loaded.overrides, self.run_id, status, self.only).save(self.folder)
+        file, overrides = origin(self.loaded.path, self.loaded.overrides)
+        RunRecord(file, overrides, self.run_id, status, self.only).save(self.folder)
 
 
 def _status_of(error: BaseException | None) -> Status:

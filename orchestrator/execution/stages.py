@@ -131,7 +131,12 @@ def run_register(context: Context, planned: PlannedStage, stage: RegisterStage, 
     run.log_tags({"orchestrator.model": f"models:/{version.name}/{version.version}"})
     run.log_text("\n".join(gates) or "no gates", "gates.txt")
     champion = version.champion.metrics if version.champion is not None else {}
-    outputs = {"uri": version.uri, "name": version.name, "version": version.version, "alias": version.alias}
+    outputs: dict[str, Any] = {
+        "uri": version.uri,
+        "name": version.name,
+        "version": version.version,
+        "alias": version.alias,
+    }
     outputs |= {"gates": gates, "champion_metrics": champion}
     for sentence in gates:
         context.show({"kind": "event", "name": "gate", "message": f"gate passed: {sentence}"})

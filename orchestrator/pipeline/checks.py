@@ -13,6 +13,7 @@ from orchestrator.tracking.location import tracking_uri
 Found = Iterator[tuple[KeyPath, str]]
 
 RESERVED_ALIAS = "latest"
+BUNDLE_FILE = "bundle.json"
 
 
 def find_faults(data: Any, folder: Path) -> Found:
@@ -97,6 +98,13 @@ def _address_faults(path: KeyPath, text: str, kind: Any, folder: Path) -> Found:
         yield path, fault
     elif text.startswith(addresses.FILE_SCHEME) and not addresses.file_path(text, folder).exists():
         yield path, f"there is no file {addresses.file_path(text, folder)}"
+    elif is_model and text.startswith(addresses.FILE_SCHEME) and not _is_bundle(addresses.file_path(text, folder)):
+        given = addresses.file_path(text, folder)
+        yield path, f"{given} is no bundle (it has no {BUNDLE_FILE}); give the `bundle` folder that a train stage wrote"
+
+
+def _is_bundle(path: Path) -> bool:
+    return (path / BUNDLE_FILE).is_file()
 
 
 def _combination_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:

@@ -52,7 +52,10 @@ def load_pipeline(path: Path | str, overrides: Sequence[str] = ()) -> LoadedPipe
     """
     source = read_source(Path(path))
     if not isinstance(source.data, dict):
-        message = f"expected the keys of a pipeline (name, data, stages), got {described(source.data)}"
+        message = (
+            f"expected the keys of a pipeline (name, data, stages), got {described(source.data)}; "
+            "`orchestrator init` writes a file to start from"
+        )
         raise ProblemsFound([*source.problems, Problem(source.name, 1, (), message)])
     applied, refused = apply_overrides(source.data, overrides)
     folder = Path(path).resolve().parent

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.pipeline.problems import KeyPath, listed, nearest
 from orchestrator.pipeline.schema import known_keys
+from orchestrator.pipeline.settings import MAX_NAME
 
 MAX_LISTED_KEYS = 14
 MAX_SHOWN_TEXT = 60
@@ -92,9 +93,17 @@ def _message(path: KeyPath, details: list[ErrorDetails], data: Any) -> str:
 def _unknown_key(path: KeyPath, _: ErrorDetails, data: Any) -> str:
     key, known = str(path[-1]), known_keys(path[:-1], data)
     hint = nearest(key, known)
+    if not hint:
+        hint = _key_further_in(path, known, data)
     if not hint and 0 < len(known) <= MAX_LISTED_KEYS:
         hint = f"; known here: {', '.join(known)}"
-    return f"unknown key {key!r}{hint}"
+    return f"unknown key {key!r}{hint or '; docs/pipeline.md and `orchestrator schema` list those there are'}"
+
+
+def _key_further_in(path: KeyPath, known: Sequence[str], data: Any) -> str:
+    """Say where the last key of `path` stands, if it is one level deeper than it was put: `loop.epochs`."""
+    inner = (f"{name}.{path[-1]}" for name in known if path[-1] in known_keys((*path[:-1], name), data))
+    return next((f"; did you mean {name!r}?" for name in inner), "")
 
 
 def _missing_key(path: KeyPath, _: ErrorDetails, __: Any) -> str:
@@ -127,7 +136,8 @@ def _own_words(_: KeyPath, detail: ErrorDetails, __: Any) -> str:
 
 def _wrong_pattern(_: KeyPath, detail: ErrorDetails, __: Any) -> str:
     if "[key]" in detail["loc"] or r"\." not in str(detail.get("ctx", {})["pattern"]):
-        return f"the name {detail['input']!r} may only hold letters, digits, '_' and '-'"
+        given = described(detail["input"]).removeprefix("the text ")
+        return f"the name {given} may only hold letters, digits, '_' and '-', 1 to {MAX_NAME} of them"
     return f"expected STAGE.METRIC such as 'test.map_50', got {described(detail['input'])}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.pipeline.problems import KeyPath, Problem, ProblemsFound, dotted, nearest
 from orchestrator.pipeline.source import parse
 
+MAX_SHOWN = 100
 NAMED_PARTS = ("data", "stages")
 """Below these a name must exist in the file; elsewhere a key that the file leaves out may be set."""
 
@@ -17,11 +18,12 @@ class Override:
 
     text: str
     path: KeyPath
+    """What it brought in: the key, or the first key above it that the file did not have."""
 
     @property
     def origin(self) -> str:
         """How problems name it."""
-        return f"--set {self.text}"
+        return _origin(self.text)
 
 
 def apply_overrides(data: Any, texts: Sequence[str]) -> tuple[list[Override], list[Problem]]:
@@ -42,7 +44,7 @@ def apply_overrides(data: Any, texts: Sequence[str]) -> tuple[list[Override], li
 
 def _parse(text: str) -> tuple[list[str], Any]:
     key, equals, value = text.partition("=")
-    origin = f"--set {text}"
+    origin = _origin(text)
     keys = key.split(".")
     if not equals or not all(keys):
         raise ProblemsFound([Problem(origin, None, (), "expected KEY=VALUE, such as stages.detector.loop.epochs=3")])
@@ -57,18 +59,20 @@ def _parse(text: str) -> tuple[list[str], Any]:
 
 def _apply(data: Any, text: str) -> Override:
     keys, value = _parse(text)
-    origin = f"--set {text}"
+    origin = _origin(text)
     container = data
     path: KeyPath = ()
+    brought: KeyPath | None = None
     for key in keys[:-1]:
         place = _place(container, key, path, origin)
         path = (*path, place)
         if isinstance(container, dict) and container.get(key) is None:
             container[key] = {}
+            brought = brought or path
         container = container[place]
     last = _place(container, keys[-1], path, origin)
     container[last] = value
-    return Override(text, (*path, last))
+    return Override(text, brought or (*path, last))
 
 
 def _place(container: Any, key: str, path: KeyPath, origin: str) -> str | int:
@@ -83,6 +87,11 @@ def _place(container: Any, key: str, path: KeyPath, origin: str) -> str | int:
         hint = nearest(key, list(container)) or f"; there are: {', '.join(container)}"
         raise _refused(origin, (*path, key), f"there is no {dotted((*path, key))!r} in the file{hint}")
     return key
+
+
+def _origin(text: str) -> str:
+    shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    return f"--set {shown}"
 
 
 def _refused(origin: str, path: KeyPath, message: str) -> ProblemsFound:

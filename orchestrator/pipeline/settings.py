@@ -10,7 +10,8 @@ from engine.settings import CheckpointSettings, FailureSettings, LoopSettings, R
 from foundation.settings import FilePath, FromList, StrictModel
 from vision.settings import DataSettings
 
-NAME_PATTERN = r"^[A-Za-z0-9_-]+$"
+MAX_NAME = 100
+NAME_PATTERN = rf"^[A-Za-z0-9_-]{{1,{MAX_NAME}}}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """A name that also serves as a folder and in an address: letters, digits, `_` and `-`."""
 
@@ -26,12 +27,17 @@ class TrainStage(StrictModel):
     data: Name
     """Name of a data set under `data`."""
     train_split: str = "train"
+    """The split that is trained on."""
     val_split: str | None = "val"
     """The split evaluated during training; null = none."""
     loop: LoopSettings = LoopSettings()
+    """How it is trained: epochs, batch, optimizer, schedule, precision."""
     resources: ResourceSettings = ResourceSettings()
+    """On how many workers, and what each of them gets."""
     failure: FailureSettings = FailureSettings()
+    """How often to try again after a lost worker."""
     checkpoint: CheckpointSettings = CheckpointSettings()
+    """How often to save, and how many to keep."""
 
     def task_settings(self) -> StrictModel:
         """Return the task's own keys as the task's settings class, for example `DetectionSettings`."""
@@ -48,8 +54,11 @@ class EvaluateStage(StrictModel):
     data: Name
     """Name of a data set under `data`."""
     split: str = "test"
+    """The split that is measured on."""
     batch_size: PositiveInt = 16
+    """Images per worker in one forward pass; for speed and memory only."""
     resources: ResourceSettings = ResourceSettings(num_workers=0)
+    """On how many workers, and what each of them gets; by default in this process."""
 
 
 class GateSettings(StrictModel):
@@ -58,7 +67,9 @@ class GateSettings(StrictModel):
     metric: GateMetric
     """`STAGE.METRIC`, for example `test.map_50`."""
     min: float | None = None
+    """The least that the metric must reach."""
     max: float | None = None
+    """The most that the metric may be."""
     vs: Name | None = None
     """An alias of the same registered model, for example `champion`; passes while there is none yet."""
     max_drop: NonNegativeFloat | None = None
@@ -85,6 +96,7 @@ class RegisterStage(StrictModel):
     alias: Name | None = "champion"
     """Alias that is moved to the new version; null = none."""
     tags: dict[str, str] = {}
+    """Tags of the version besides our own."""
     gate: Annotated[tuple[GateSettings, ...], FromList] = ()
     """Every one must agree, otherwise nothing is registered and the run ends with exit code 3."""
 
@@ -133,7 +145,9 @@ class Pipeline(StrictModel):
     """A pipeline file: named data sets and named stages."""
 
     name: Name
+    """Names the folder of results below `storage`, and the MLflow experiment."""
     seed: NonNegativeInt = 0
+    """Of everything random: weights, the order of samples, augmentation."""
     data: dict[Name, DataSettings]
     """Data sets by name."""
     stages: dict[Name, Stage]
@@ -141,6 +155,7 @@ class Pipeline(StrictModel):
     storage: FilePath = Path("runs")
     """Folder for results, relative to this file."""
     tracking: TrackingSettings = TrackingSettings()
+    """Where MLflow keeps runs and the registry."""
 
     @property
     def experiment(self) -> str:

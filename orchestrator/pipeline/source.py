@@ -11,6 +11,8 @@ import yaml
 from foundation.errors import ConfigError
 from orchestrator.pipeline.problems import KeyPath, Problem, ProblemsFound, nearest
 
+MAX_SHOWN_PATH = 200
+
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # The core schema of YAML 1.2: `1e-3` is a number, `no` and `on` are texts.
@@ -107,7 +109,8 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); give the path of a YAML file.") from error
+        shown = str(path) if len(str(path)) <= MAX_SHOWN_PATH else f"{str(path)[:MAX_SHOWN_PATH]}…"
+        raise ConfigError(f"{shown} cannot be read ({error.strerror}); give the path of a YAML file.") from error
 
 
 def _syntax_message(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
@@ -116,7 +119,7 @@ def _syntax_message(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
         return "a tab indents this line; YAML wants spaces"
     context = f" ({error.context})" if error.context else ""
     hint = "; inside { } and [ ] write a ${…} in quotes" if line <= len(lines) and "${" in lines[line - 1] else ""
-    return f"this is not YAML: {error.problem}{context}{hint}"
+    return f"this is not YAML: {(error.problem or '').removeprefix('but ')}{context}{hint}"
 
 
 @dataclass

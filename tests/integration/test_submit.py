@@ -65,4 +65,10 @@ def test_stopped_job_leaves_a_checkpoint_and_can_be_resumed(
     assert "STOPPED" in stopped.out
     (end,) = run.journal("end")
     assert end["status"] == "interrupted"
-    assert run.record.status == "interrupted"
+    before = run.record
+    assert before.status == "interrupted"
+
+    resumed = run.command("resume", str(run.file))
+    assert resumed.code == 0, resumed.err
+    assert run.record.run_id == before.run_id
+    assert_same_run(run, undisturbed(2))

@@ -77,24 +77,19 @@ def test_killed_driver_is_marked_and_resumed_in_the_same_run(
 
 
 @pytest.mark.parametrize(
-    ("number", "num_workers", "is_local"),
+    ("number", "num_workers"),
     [
-        pytest.param(signal.SIGINT, 0, True, id="Ctrl-C in this process"),
-        pytest.param(signal.SIGTERM, 0, True, id="SIGTERM in this process"),
-        pytest.param(signal.SIGINT, 2, True, id="Ctrl-C on a Ray of its own"),
-        pytest.param(signal.SIGTERM, 2, False, id="SIGTERM on a cluster"),
+        pytest.param(signal.SIGTERM, 0, id="SIGTERM in this process"),
+        pytest.param(signal.SIGINT, 2, id="Ctrl-C on a Ray of its own"),
     ],
 )
 def test_a_stop_keeps_every_step_and_leaves_nothing_running(
     project: Project,
-    cluster: Head,
     undisturbed: Callable[[int], Run],
     number: signal.Signals,
     num_workers: int,
-    is_local: bool,
 ) -> None:
     run = project.pipeline(f"stopped-{number.name}-{num_workers}", num_workers)
-    run = run if is_local else run.on(cluster)
     driver = run.start()
     run.wait_for_step(KILL_AT_STEP, driver)
     os.killpg(driver.pid, number)

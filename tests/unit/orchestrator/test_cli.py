@@ -14,7 +14,9 @@ import pytest
 from foundation.errors import GateRefused, InfrastructureError
 from orchestrator.cli import main
 from orchestrator.cli.main import SECTIONS, root
-from orchestrator.cli.options import tracking_store
+from orchestrator.cli.options import print_json, tracking_store
+from orchestrator.execution.folders import StageRecord
+from orchestrator.execution.summary import RunSummary
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 GOOD, TEN_FAULTS = DATA / "good_pipeline.yaml", DATA / "ten_faults.yaml"
@@ -84,6 +86,38 @@ def test_a_misspelt_command_names_the_nearest(capsys: pytest.CaptureFixture[str]
     assert "did you mean 'validate'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["validate"], "error: Missing argument 'FILE'. See `orchestrator validate --help`.", id="no file"),
+        pytest.param(["ui", "--port", "0"], "See `orchestrator ui --help`.", id="wrong value"),
+        pytest.param(["models", "sow"], "See `orchestrator models --help`.", id="wrong command of a group"),
+        pytest.param(["zoo", "--jsn"], "error: No such option", id="wrong option"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_names_the_help(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_json_has_no_words_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": [float("nan"), 1.0], "b": (Path("x"), float("inf"))})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.0], "b": ["x", None]}
+
+
+def test_what_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    file = tmp_path / "ł.yaml"
+    file.write_text(GOOD.read_text())
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "orchestrator", "validate", str(file)]
+    done = subprocess.run(command, capture_output=True, check=True, env=environment)
+    assert rb"\u0142.yaml is valid" in done.stdout
+
+
 def test_validate_praises_a_good_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", str(GOOD), "--set", "seed=4"]) == 0
     assert "detector -> test -> register" in capsys.readouterr().out
@@ -124,23 +158,23 @@ class FakeOptions:
         self.given = given
 
 
-class FakeSummary:
-    def __init__(self, **given: Any) -> None:
-        self.metrics = {"test.map": 0.6, "test.ap/RBC": 0.5}
-        self.champion_metrics = {"test.map": 0.5}
-        self.pictures = [Path("/r/pr.png")]
-
-    def to_json(self) -> dict[str, Any]:
-        return {"metrics": self.metrics}
+def summary_of_a_run() -> RunSummary:
+    summary = RunSummary("run-id", "sqlite:///mlflow.db", {"test.map": 0.6}, {"test.map": 0.5}, [Path("/r/pr.png")])
+    parts = {"stage": {"model": "stage:detector"}}
+    summary.stages["test"] = StageRecord("test", "evaluate", "f", parts, metrics={"map": 0.6, "ap/RBC": 0.5})
+    version = {"uri": "models:/cells@champion", "name": "cells", "version": "2", "alias": "champion"}
+    outputs = {**version, "gates": ["test.map = 0.6000, at least 0.5 asked"]}
+    summary.stages["register"] = StageRecord("register", "register", "f", parts, outputs=outputs)
+    return summary
 
 
 def test_run_ends_with_table_pictures_and_next_command(fake_module: Any, capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[Any] = []
 
-    def run_pipeline(loaded: Any, options: Any, display: Any) -> FakeSummary:
+    def run_pipeline(loaded: Any, options: Any, display: Any) -> RunSummary:
         seen.extend([loaded.order, options.given])
         display.message("working")
-        return FakeSummary()
+        return summary_of_a_run()
 
     fake_module("orchestrator.run", run_pipeline=run_pipeline, RunOptions=FakeOptions)
     assert main(["run", str(GOOD), "--fresh", "--only", "test"]) == 0
@@ -148,13 +182,15 @@ def test_run_ends_with_table_pictures_and_next_command(fake_module: Any, capsys:
     out = capsys.readouterr().out
     assert "test.map  0.6000  +0.1000" in out
     assert "ap/RBC" not in out
+    assert "  cells version 2, alias champion: models:/cells@champion\n" in out
+    assert "    gate passed: test.map = 0.6000, at least 0.5 asked\n" in out
     assert f"next: orchestrator ui --pipeline {GOOD}" in out
 
 
 def test_run_as_json_prints_json_alone_on_standard_output(fake_module: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    def run_pipeline(loaded: Any, options: Any, display: Any) -> FakeSummary:
+    def run_pipeline(loaded: Any, options: Any, display: Any) -> RunSummary:
         display.message("working")
-        return FakeSummary()
+        return summary_of_a_run()
 
     fake_module("orchestrator.run", run_pipeline=run_pipeline, RunOptions=FakeOptions)
     assert main(["run", str(GOOD), "--json"]) == 0
@@ -172,7 +208,7 @@ def test_resume_takes_the_newest_run(
         os.utime(tmp_path / "runs" / name / "run.json", (1000 - age, 1000 - age))
     monkeypatch.chdir(tmp_path)
     seen: list[Path] = []
-    fake_module("orchestrator.run", resume=lambda target, display: seen.append(target) or FakeSummary())
+    fake_module("orchestrator.run", resume=lambda target, display: seen.append(target) or summary_of_a_run())
     assert main(["resume"]) == 0
     assert seen == [Path("runs/new")]
     assert "next: orchestrator ui --storage runs" in capsys.readouterr().out
@@ -235,10 +271,10 @@ def test_submit_checks_the_file_first(fake_module: Any, capsys: pytest.CaptureFi
 
 
 def test_models_ls_prints_a_table_or_json(fake_module: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"name": "cells", "newest": 2, "aliases": {"champion": 2}}]
+    rows = [{"name": "cells", "version": "2", "aliases": ["champion"], "created": "2026-01-02T12:00:00+00:00"}]
     fake_module("orchestrator.registry", list_models=lambda uri: rows)
     assert main(["models", "ls", "--storage", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "name   newest  aliases\ncells  2       champion=2\n"
+    assert capsys.readouterr().out.splitlines()[1].startswith("cells  2        champion  2026-01-0")
     assert main(["models", "ls", "--storage", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == rows
 
@@ -249,7 +285,10 @@ def test_the_store_is_found_and_named_once(
     monkeypatch.chdir(tmp_path)
     assert main(["models", "ls"]) == 2
     assert "there is no folder runs or pipelines/runs" in capsys.readouterr().err
+    (tmp_path / "runs").mkdir()
+    assert tracking_store(None, None, None) == f"sqlite:///{tmp_path}/runs/mlflow.db"
     (tmp_path / "pipelines" / "runs").mkdir(parents=True)
+    (tmp_path / "pipelines" / "runs" / "mlflow.db").touch()
     assert tracking_store(None, None, None) == f"sqlite:///{tmp_path}/pipelines/runs/mlflow.db"
     assert tracking_store(None, "http://h:5000", None) == "http://h:5000"
     assert tracking_store(None, None, GOOD) == f"sqlite:///{GOOD.parent}/runs/mlflow.db"

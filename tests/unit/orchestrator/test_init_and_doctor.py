@@ -8,7 +8,7 @@ import pytest
 from orchestrator import doctor
 from orchestrator.cli import main
 from orchestrator.pipeline.load import load_pipeline
-from orchestrator.text_table import aligned, cell, outline
+from orchestrator.text_table import aligned, cell, outline, terminal_width
 
 
 def test_init_writes_a_file_that_is_valid_and_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,6 +21,17 @@ def test_init_writes_a_file_that_is_valid_and_its_schema(tmp_path: Path, capsys:
     assert file.read_text().startswith("# yaml-language-server: $schema=orchestrator.schema.json\n")
     assert json.loads((folder / "orchestrator.schema.json").read_text())["type"] == "object"
     assert f"next: orchestrator run '{file}'" in capsys.readouterr().out
+
+
+def test_init_drops_accents_from_the_name(tmp_path: Path) -> None:
+    assert main(["init", str(tmp_path / "Zélulas  ñ")]) == 0
+    assert load_pipeline(tmp_path / "Zélulas  ñ" / "pipeline.yaml").pipeline.name == "Zelulas-n"
+
+
+def test_init_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x").touch()
+    assert main(["init", str(tmp_path / "x")]) == 2
+    assert "is a file" in capsys.readouterr().err
 
 
 def test_init_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,6 +63,8 @@ def test_init_sees_the_format_of_the_data(tmp_path: Path, layout: str, expected:
         pytest.param(["--data", "nowhere"], "no such folder", id="missing folder"),
         pytest.param(["--data", "."], "say --format", id="no known layout"),
         pytest.param(["--format", "voc"], "needs --data", id="format without data"),
+        pytest.param(["--format", "scenes", "--data", "."], "leave --data out", id="data without use"),
+        pytest.param(["--classes", "a,b"], "always show the ten digits", id="classes without use"),
     ],
 )
 def test_init_refuses_with_a_mend(
@@ -101,6 +114,23 @@ def test_a_folder_that_cannot_be_written_fails(tmp_path: Path) -> None:
 def test_aligned_columns() -> None:
     assert aligned(("a", "long"), [("xyz", "1")]) == "a    long\nxyz  1"
     assert aligned(("a",), []) == "a"
+
+
+def test_wide_columns_are_wrapped_but_the_first() -> None:
+    rows = [("a-name-to-copy-whole", "one two three four five six seven"), ("b", "")]
+    assert aligned(("name", "words"), rows, width=40).splitlines() == [
+        "name                  words",
+        "a-name-to-copy-whole  one two three four",
+        "                      five six seven",
+        "b",
+    ]
+
+
+def test_a_pipe_gets_one_line_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert terminal_width() is None
+    monkeypatch.setenv("COLUMNS", "60")
+    assert terminal_width() == 60
 
 
 def test_cells() -> None:

@@ -1,7 +1,13 @@
-"""Which dashboard is meant."""
+"""Which dashboard is meant, and what `status` prints."""
+
+import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
+from orchestrator import jobs
+from orchestrator.cli import main
 from orchestrator.jobs import ADDRESS_VARIABLES, DEFAULT_ADDRESS, dashboard_address
 
 
@@ -26,3 +32,27 @@ def test_dashboard_address(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert dashboard_address(address) == expected
+
+
+@pytest.fixture
+def cluster_of_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's client as far as `status` needs it."""
+    state = SimpleNamespace(value="RUNNING")
+    job = SimpleNamespace(
+        submission_id="job-1",
+        metadata={"pipeline": "cells"},
+        status=state,
+        driver_exit_code=None,
+        start_time=None,
+        end_time=None,
+    )
+    client = SimpleNamespace(list_jobs=lambda: [job])
+    monkeypatch.setattr(jobs, "_cluster", lambda _: nullcontext((client, "http://h:8265")))
+
+
+@pytest.mark.usefixtures("cluster_of_one_job")
+def test_status_is_a_table_or_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("job-1  cells     RUNNING")
+    assert main(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["state"] == "RUNNING"

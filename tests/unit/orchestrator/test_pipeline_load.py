@@ -236,7 +236,8 @@ def test_one_fault_is_told_with_line_key_and_mend(tmp_path: Path, old: str, new:
         pytest.param("name: x\ndata: {}\nstages: {}\n", "there are no stages", id="no stages"),
         pytest.param("name: x\ndata: 1\nstages: [a]\n", "expected a mapping", id="wrong types at the top"),
         pytest.param(f"{GOOD}storage: s3://b/x\n", "expected a folder", id="storage in the cloud"),
-        pytest.param(f"{GOOD}tracking: {{uri: htp://x}}\n", "no store for", id="unknown tracking scheme"),
+        pytest.param(f"{GOOD}tracking: {{uri: htp://x}}\n", "no address of a track", id="unknown tracking scheme"),
+        pytest.param(f"{GOOD}tracking: {{uri: http://}}\n", "names no host", id="tracking server without a host"),
         pytest.param(
             GOOD.replace("{format: scenes, num_images: 8}", "{format: coco}"), "needs `root`", id="coco of nowhere"
         ),

@@ -9,7 +9,8 @@ from orchestrator.pipeline.addresses import MODEL_SCHEMES, WEIGHTS_SCHEMES, addr
 from orchestrator.pipeline.schema import json_schema, known_keys
 from orchestrator.pipeline.source import parse
 
-GOOD = (Path(__file__).resolve().parents[2] / "data" / "good_pipeline.yaml").read_text()
+HOUSE = Path(__file__).resolve().parents[3]
+GOOD = (HOUSE / "tests" / "data" / "good_pipeline.yaml").read_text()
 
 
 def test_known_keys_follow_kind_task_and_name() -> None:
@@ -29,6 +30,28 @@ def test_the_schema_accepts_a_good_file_and_refuses_a_typo() -> None:
     validator = jsonschema.Draft202012Validator(json_schema())
     assert not list(validator.iter_errors(parse(GOOD, "f.yaml").data))
     assert list(validator.iter_errors(parse(GOOD.replace("epochs", "epoch"), "f.yaml").data))
+
+
+@pytest.mark.parametrize("file", sorted((HOUSE / "pipelines").glob("*.yaml")), ids=lambda file: file.name)
+def test_the_schema_accepts_our_pipelines(file: Path) -> None:
+    jsonschema: Any = pytest.importorskip("jsonschema")
+    data = parse(file.read_text(), file.name).data
+    validator = jsonschema.Draft202012Validator(json_schema())
+    assert not list(validator.iter_errors(data))
+    next(iter(data["stages"].values()))["loop"]["epoch"] = 3
+    assert list(validator.iter_errors(data))
+
+
+def test_the_schema_explains_every_key() -> None:
+    schema = json_schema()
+    definitions = {"Pipeline": schema, **schema["$defs"]}
+    silent = [
+        f"{name}.{key}"
+        for name, definition in definitions.items()
+        for key, content in definition.get("properties", {}).items()
+        if not {"description", "const", "$ref"} & set(content)
+    ]
+    assert not silent
 
 
 def test_the_schema_explains_keys() -> None:

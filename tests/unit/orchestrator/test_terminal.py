@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.terminal import Display, StageProgress, duration, main_metrics
+from orchestrator.terminal import Display, StageProgress, duration
 
 
 def start(time: float = 0.0, first_step: int = 0, attempt: int = 0) -> dict[str, Any]:
@@ -51,6 +51,16 @@ def test_a_pipe_gets_one_line_per_epoch_and_seldom_one_between() -> None:
         "detector: epoch 1/3  step 5/30  loss 1.2500  85 images/s  ETA 0:52  612 MB",
         "detector: epoch 1/3  step 10/30  loss 1.2500  map 0.2500  85 images/s  ETA 0:40  612 MB",
     ]
+
+
+def test_the_end_of_an_epoch_is_told_once() -> None:
+    lines = shown(start(), step(10, 20.0), epoch(0, 24.0), step(20, 44.0), step(21, 55.0))
+    assert [line.split("  ")[1] for line in lines[2:]] == ["step 10/30", "step 21/30"]
+
+
+def test_after_the_last_step_there_is_no_time_to_go() -> None:
+    lines = shown(start(), step(30, 60.0), epoch(2, 65.0))
+    assert lines[-1] == "detector: epoch 3/3  step 30/30  loss 1.2500  85 images/s  612 MB"
 
 
 def test_a_restart_counts_from_where_it_goes_on() -> None:
@@ -132,19 +142,29 @@ def test_a_finished_stage_shows_its_first_metrics() -> None:
     display.stage_skipped("register", "done before")
     assert stream.getvalue().splitlines()[1:] == [
         "test: done in 1:15  map 0.6000  map_50 0.9000  mar_1 0.2000",
-        "register: skipped, done before",
+        "register: skipped (done before)",
     ]
+
+
+def test_a_stage_without_metrics_says_what_it_did() -> None:
+    stream = io.StringIO()
+    display = Display(stream=stream)
+    display.stage_finished("register", {}, 2.0, "registered cells version 2")
+    assert stream.getvalue() == "register: done in 0:02; registered cells version 2\n"
 
 
 def test_the_summary_has_table_pictures_and_next_command() -> None:
     stream = io.StringIO()
     rows = [("test.map", 0.61, 0.012), ("test.map_50", 0.92, None)]
-    Display(stream=stream).summary(rows, [Path("/r/pr.png")], "orchestrator ui")
+    Display(stream=stream).summary(rows, ["cells version 2"], [Path("/r/pr.png")], "orchestrator ui")
     assert stream.getvalue().splitlines() == [
         "",
         "metric       value   vs champion",
         "test.map     0.6100  +0.0120",
         "test.map_50  0.9200",
+        "",
+        "registered:",
+        "  cells version 2",
         "",
         "pictures:",
         "  /r/pr.png",
@@ -155,7 +175,7 @@ def test_the_summary_has_table_pictures_and_next_command() -> None:
 
 def test_a_summary_without_a_champion_has_two_columns() -> None:
     stream = io.StringIO()
-    Display(stream=stream).summary([("test.map", 0.5, None)], [], None)
+    Display(stream=stream).summary([("test.map", 0.5, None)], [], [], None)
     assert stream.getvalue() == "\nmetric    value\ntest.map  0.5000\n"
 
 
@@ -169,9 +189,3 @@ def test_progress_before_the_first_step_has_no_eta() -> None:
     assert progress.eta_s is None
     progress.start(start())
     assert progress.eta_s is None
-
-
-def test_main_metrics_puts_the_wanted_one_first() -> None:
-    metrics = {"map_50": 0.9, "map": 0.6, "ap/x": 0.1}
-    assert list(main_metrics(metrics, "map")) == ["map", "map_50"]
-    assert list(main_metrics({})) == []

@@ -196,7 +196,9 @@ def test_what_the_store_refuses_is_named_and_blocks_nothing(open_tracker: OpenTr
 
 def test_unreachable_server_is_said_at_once(tmp_path: Path) -> None:
     began = time.monotonic()
-    with pytest.raises(InfrastructureError, match=r"127\.0\.0\.1:9 cannot be reached.*tracking\.uri"):
+    with pytest.raises(
+        InfrastructureError, match=r"127\.0\.0\.1:9 cannot be reached: Connection refused\. .*tracking\.uri"
+    ):
         Tracker.open(tmp_path, TrackingSettings(uri="http://127.0.0.1:9"), tmp_path / "log")
     assert time.monotonic() - began < 10
 

@@ -1,0 +1,73 @@
+"""What `data check` and `data stats` say, as text for a terminal."""
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.text_table import aligned, cell
+
+CLASS_COLUMNS = ("objects", "images", "small", "medium", "large")
+SPREADS = {
+    "objects_per_image": "objects per image",
+    "box_width_px": "box width (px)",
+    "box_height_px": "box height (px)",
+    "aspect_ratio": "width / height",
+}
+INDENT = "  "
+
+
+def verdict(num_faults: int, num_refused: int, num_left_out: int) -> str:
+    """Return the last line of `data check`.
+
+    Args:
+        num_faults: of all kinds.
+        num_refused: those because of which training would not start.
+        num_left_out: those that `on_error: quarantine` lets training leave out.
+    """
+    if not num_faults:
+        return "no faults"
+    parts = [f"{num_faults} fault{'s' if num_faults > 1 else ''}"]
+    if num_refused:
+        parts.append(f"training refuses {num_refused} of them: mend the files, or set `on_error: quarantine`")
+    if num_left_out:
+        parts.append(f"training leaves {num_left_out} of them out, as `on_error: quarantine` says")
+    if not num_refused and not num_left_out:
+        parts.append("training goes on with them")
+    return "; ".join(parts)
+
+
+def stats_text(name: str, counted: Mapping[str, Any]) -> str:
+    """Return the counts of a data set (see `vision.formats.stats`) as short tables, one pair for each split."""
+    classes = counted["classes"]
+    head = f"{name}: {counted['format']}, {len(classes)} class{'es' if len(classes) != 1 else ''}: {', '.join(classes)}"
+    splits = [_split_text(split, numbers) for split, numbers in counted["splits"].items()]
+    return "\n\n".join([head, *(textwrap.indent(text, INDENT) for text in splits)])
+
+
+def _split_text(name: str, split: Mapping[str, Any]) -> str:
+    """Return the line of a split, and its tables below."""
+    sizes = [f"{size['width']} x {size['height']}" for size in split["image_sizes"]]
+    of_size = f" of {sizes[0]} pixels" if len(sizes) == 1 else " of several sizes" if sizes else ""
+    crowds = f", {split['crowd_objects']} of them crowds" if split["crowd_objects"] else ""
+    head = (
+        f"{name}: {split['images']} images{of_size}, {split['images_without_objects']} without objects; "
+        f"{split['objects']} objects{crowds}"
+    )
+    left_out = ", ".join(f"{count} {kind}" for kind, count in split["faults"].items())
+    parts = [_classes_table(split["classes"]), _spreads_table(split), f"left out: {left_out}" if left_out else ""]
+    return "\n\n".join([head, *(textwrap.indent(part, INDENT) for part in parts if part)])
+
+
+def _classes_table(classes: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [[name, *(str(counts[column]) for column in CLASS_COLUMNS)] for name, counts in classes.items()]
+    return aligned(("class", *CLASS_COLUMNS), rows)
+
+
+def _spreads_table(split: Mapping[str, Any]) -> str:
+    spreads = {title: split[key] for key, title in SPREADS.items() if split[key]}
+    if not spreads:
+        return ""
+    columns = list(next(iter(spreads.values())))
+    return aligned(
+        ("", *columns), [[title, *(cell(spread[key]) for key in columns)] for title, spread in spreads.items()]
+    )
