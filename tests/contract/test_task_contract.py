@@ -38,7 +38,9 @@ CASES: list[Any] = [
     pytest.param("detection", DETECTION | {"model": {"name": "yolox", "size": "nano"}}, id="detection-yolox"),
     pytest.param("detection", DETECTION | {"model": TINY_FASTER_RCNN}, id="detection-faster_rcnn"),
     pytest.param("detection", DETECTION | {"model": TINY_DENSE | {"name": "retinanet"}}, id="detection-retinanet"),
-    pytest.param("detection", DETECTION | {"model": TINY_DENSE | {"name": "fcos"}}, id="detection-fcos"),
+    pytest.param(
+        "detection", DETECTION | {"model": TINY_DENSE | {"name": "fcos", "fpn_channels": 64}}, id="detection-fcos"
+    ),
     pytest.param("detection", DETECTION | {"model": {"name": "ssdlite"}}, id="detection-ssdlite"),
 ]
 DATA: dict[str, Callable[[Path], dict[str, Any]]] = {
