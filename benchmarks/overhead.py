@@ -35,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
         "warmup": 100,
     },
 }
+ROWS = (("detector", "1"), ("detector", "2"), ("small", "1"))
 LR = 1e-3
 
 
@@ -114,9 +115,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", help="one row: CASE:WORKERS, such as detector:2")
     arguments = parser.parse_args()
-    results = [measure("detector", workers, arguments.repeats) for workers in (1, 2)]
-    results.append(measure("small", 1, arguments.repeats))
+    rows = [tuple(arguments.only.split(":"))] if arguments.only else ROWS
+    results = [measure(name, int(workers), arguments.repeats) for name, workers in rows]
     show(results, arguments.json)
 
 

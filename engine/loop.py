@@ -174,7 +174,8 @@ def _end_epoch(run: _Run, epoch: int) -> None:
         train_s=state.train_s,
         eval_s=time.perf_counter() - started,
     )
-    run.runtime.report({"epoch": epoch + 1, "step": state.position.step, **metrics})
+    if metrics:  # the same on all ranks; to tell Ray's controller is a barrier, too dear for every short epoch
+        run.runtime.report({"epoch": epoch + 1, "step": state.position.step, **metrics})
     if is_last or (epoch + 1) % job.checkpoint.every_epochs == 0:
         _save(run)
 

@@ -113,5 +113,5 @@ class Runtime(Protocol):
         ...
 
     def report(self, metrics: dict[str, float]) -> None:
-        """Tell the surroundings of a finished epoch; called by every rank."""
+        """Tell the surroundings of an evaluated epoch; called by every rank."""
         ...

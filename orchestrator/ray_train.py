@@ -40,7 +40,7 @@ class RayRuntime:
         return wrap_for_ranks(model, self.device)
 
     def report(self, metrics: dict[str, float]) -> None:
-        """Tell Ray's controller, and with it the dashboard, of a finished epoch."""
+        """Tell Ray's controller, and with it the dashboard, of an evaluated epoch."""
         ray.train.report({name: float(value) for name, value in metrics.items()})
 
 
