@@ -13,9 +13,9 @@ from typing import Any
 
 from benchmarks.report import show
 from engine.journal import JOURNAL_FILE, read_journal
+from orchestrator.conductor import RunOptions, run_pipeline
 from orchestrator.execution.plan import plan
 from orchestrator.pipeline.load import load_pipeline
-from orchestrator.run import RunOptions, run_pipeline
 from orchestrator.terminal import Display
 
 PIPELINE = Path(__file__).resolve().parents[1] / "pipelines" / "bccd.yaml"

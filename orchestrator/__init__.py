@@ -19,6 +19,4 @@ def __getattr__(name: str) -> Any:
     if name not in _API:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _API[name].partition(":")
-    found = getattr(importlib.import_module(module), attribute)
-    globals()[name] = found  # also hides the module `orchestrator.run` behind the function of the same name
-    return found
+    return getattr(importlib.import_module(module), attribute)

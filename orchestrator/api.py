@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.conductor import RunOptions, RunSummary, run_pipeline
 from orchestrator.pipeline.load import LoadedPipeline
-from orchestrator.run import RunOptions, RunSummary, run_pipeline
 from orchestrator.terminal import Display
 from orchestrator.tracking.location import tracking_uri
 

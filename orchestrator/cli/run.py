@@ -24,7 +24,7 @@ from orchestrator.pipeline.problems import nearest
 from orchestrator.terminal import Display
 
 if TYPE_CHECKING:
-    from orchestrator.run import RunSummary
+    from orchestrator.conductor import RunSummary
 
 RUN_RECORDS = "*/run.json"
 """Where a storage folder keeps what was run last, one for each pipeline."""
@@ -47,7 +47,7 @@ def run(file: Path, overrides: tuple[str, ...], fresh: bool, only: str | None, p
     if only is not None and only not in loaded.order:
         hint = nearest(only, loaded.order) or f"; stages: {', '.join(loaded.order)}"
         raise ConfigError(f"--only {only}: there is no stage {only!r} in {file}{hint}")
-    from orchestrator.run import RunOptions, run_pipeline
+    from orchestrator.conductor import RunOptions, run_pipeline
 
     options = RunOptions(fresh=fresh, only=only)
     return _show(lambda display: run_pipeline(loaded, options, display), file, plain, as_json)
@@ -64,7 +64,7 @@ def resume(where: Path | None, plain: bool, as_json: bool) -> int:
     Without an argument the newest run in ./runs or ./pipelines/runs is taken.
     """
     target = where or _newest_run()
-    from orchestrator.run import resume as resume_run
+    from orchestrator.conductor import resume as resume_run
 
     return _show(lambda display: resume_run(target, display), target, plain, as_json)
 

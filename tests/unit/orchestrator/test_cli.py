@@ -176,7 +176,7 @@ def test_run_ends_with_table_pictures_and_next_command(fake_module: Any, capsys:
         display.message("working")
         return summary_of_a_run()
 
-    fake_module("orchestrator.run", run_pipeline=run_pipeline, RunOptions=FakeOptions)
+    fake_module("orchestrator.conductor", run_pipeline=run_pipeline, RunOptions=FakeOptions)
     assert main(["run", str(GOOD), "--fresh", "--only", "test"]) == 0
     assert seen == [("detector", "test", "register"), {"fresh": True, "only": "test"}]
     out = capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_run_as_json_prints_json_alone_on_standard_output(fake_module: Any, caps
         display.message("working")
         return summary_of_a_run()
 
-    fake_module("orchestrator.run", run_pipeline=run_pipeline, RunOptions=FakeOptions)
+    fake_module("orchestrator.conductor", run_pipeline=run_pipeline, RunOptions=FakeOptions)
     assert main(["run", str(GOOD), "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["metrics"]["test.map"] == 0.6
@@ -208,7 +208,7 @@ def test_resume_takes_the_newest_run(
         os.utime(tmp_path / "runs" / name / "run.json", (1000 - age, 1000 - age))
     monkeypatch.chdir(tmp_path)
     seen: list[Path] = []
-    fake_module("orchestrator.run", resume=lambda target, display: seen.append(target) or summary_of_a_run())
+    fake_module("orchestrator.conductor", resume=lambda target, display: seen.append(target) or summary_of_a_run())
     assert main(["resume"]) == 0
     assert seen == [Path("runs/new")]
     assert "next: orchestrator ui --storage runs" in capsys.readouterr().out
@@ -237,7 +237,7 @@ def test_errors_become_a_paragraph_and_an_exit_code(
     def run_pipeline(*_: Any) -> None:
         raise error
 
-    fake_module("orchestrator.run", run_pipeline=run_pipeline, RunOptions=FakeOptions)
+    fake_module("orchestrator.conductor", run_pipeline=run_pipeline, RunOptions=FakeOptions)
     assert main(["run", str(GOOD)]) == code
     err = capsys.readouterr().err
     assert words in err
@@ -250,7 +250,7 @@ def test_the_traceback_of_a_fault_of_ours_is_kept_or_shown(
     def run_pipeline(*_: Any) -> None:
         raise ZeroDivisionError("by zero")
 
-    fake_module("orchestrator.run", run_pipeline=run_pipeline, RunOptions=FakeOptions)
+    fake_module("orchestrator.conductor", run_pipeline=run_pipeline, RunOptions=FakeOptions)
     monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path))
     main(["run", str(GOOD)])
     (kept,) = (tmp_path / "crashes").iterdir()
