@@ -43,7 +43,8 @@ def open_ui(uri: str, port: int = 5000, host: str = "127.0.0.1") -> None:
     free = _free_port(host, port)
     if free != port:
         click.echo(f"Port {port} is taken; using {free}.")
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background programs with SIGINT ignored
+        signal.signal(number, _interrupt)
     with tempfile.TemporaryFile() as log:
         server = _start(uri, host, free, log.fileno())
         try:
