@@ -122,7 +122,11 @@ class StepSeeds:
 
     def apply(self, step: int) -> None:
         """Seed for optimizer step `step`."""
-        torch.manual_seed((self._base + step * 0x9E3779B9) & 0x7FFF_FFFF_FFFF_FFFF)
+        seed = (self._base + step * 0x9E3779B9) & 0x7FFF_FFFF_FFFF_FFFF
+        # torch.manual_seed asks every kind of device that torch knows, which takes half a millisecond.
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.manual_seed(seed)
 
 
 def total_loss(losses: dict[str, Tensor]) -> Tensor:
