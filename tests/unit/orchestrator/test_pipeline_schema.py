@@ -1,8 +1,8 @@
 """The JSON schema, and the keys known at a place."""
 
 from pathlib import Path
-from typing import Any
 
+import jsonschema
 import pytest
 
 from orchestrator.pipeline.addresses import MODEL_SCHEMES, WEIGHTS_SCHEMES, address_fault, file_path
@@ -26,7 +26,6 @@ def test_known_keys_follow_kind_task_and_name() -> None:
 
 
 def test_the_schema_accepts_a_good_file_and_refuses_a_typo() -> None:
-    jsonschema: Any = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(json_schema())
     assert not list(validator.iter_errors(parse(GOOD, "f.yaml").data))
     assert list(validator.iter_errors(parse(GOOD.replace("epochs", "epoch"), "f.yaml").data))
@@ -34,7 +33,6 @@ def test_the_schema_accepts_a_good_file_and_refuses_a_typo() -> None:
 
 @pytest.mark.parametrize("file", sorted((HOUSE / "pipelines").glob("*.yaml")), ids=lambda file: file.name)
 def test_the_schema_accepts_our_pipelines(file: Path) -> None:
-    jsonschema: Any = pytest.importorskip("jsonschema")
     data = parse(file.read_text(), file.name).data
     validator = jsonschema.Draft202012Validator(json_schema())
     assert not list(validator.iter_errors(data))
