@@ -11,6 +11,7 @@ run: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest tests/unit tests/contract --numprocesses 2
+	$(BIN)/python -m pytest tests/zoo --numprocesses 2
 	$(BIN)/python -m pytest tests/integration
 
 lint: $(READY)

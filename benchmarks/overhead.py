@@ -1,6 +1,6 @@
 """Images per second inside the orchestrator on Ray Train against a bare DDP script under torchrun, same steps.
 
-python -m benchmarks.overhead [--json] [--repeats 3] [--steps 120]
+python -m benchmarks.overhead [--json] [--repeats 3]
 
 Both sides train the same detector on the embedded data with one thread per worker, alternating; the first steps of
 each run are not timed. `small` is a model of a few milliseconds a step, where `extra_ms` is what a step of ours costs.
@@ -27,7 +27,7 @@ from orchestrator.execution.conduct import conduct
 
 DATA = {"format": "scenes", "num_images": 200}
 CASES: dict[str, dict[str, Any]] = {
-    "detector": {"settings": {"model": {"name": "yolo"}}, "batch_size": 8, "steps": 120, "warmup": 20},
+    "detector": {"settings": {"model": {"name": "yolo"}}, "batch_size": 8, "steps": 400, "warmup": 100},
     "small": {
         "settings": {"model": {"name": "yolo", "size": "pico"}, "image_size": [64, 64], "augment": {"preset": "none"}},
         "batch_size": 2,

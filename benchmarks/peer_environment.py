@@ -1,13 +1,14 @@
-"""The peer's own environment: a virtual environment in the user's cache, filled from the package index.
+"""The peers' own environments: virtual environments in the user's cache, filled from the package index.
 
-The peer is AGPL-licensed. Nothing of it lies in this repository, and the product never imports it: it runs as a
-separate program, through `peer_worker.py`, with the interpreter that `ensure_environment` returns.
+Nothing of a peer lies in this repository, and the product never imports one: it runs as a separate program with the
+interpreter that is returned here. Ultralytics, which is AGPL-licensed, runs through `peer_worker.py` alone.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +29,21 @@ def ensure_environment() -> Path:
         requirements = [f"{name}=={_public(name)}" for name in SHARED]
         _run([sys.executable, "-m", "venv", str(folder)])
         _run([str(python), "-m", "pip", "install", "--quiet", *requirements, f"{PEER}=={PEER_VERSION}"])
+        (folder / READY_FILE).touch()
+    return python
+
+
+def ensure_layer(requirement: str) -> Path:
+    """Make an environment that sees all our packages and has one more on top; return its interpreter."""
+    folder = _cache() / "benchmarks" / f"layer-{requirement.replace('==', '-')}-torch-{_public('torch')}"
+    python = folder / "bin" / "python"
+    if not (folder / READY_FILE).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        _run([sys.executable, "-m", "venv", str(folder)])
+        version_folder = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        below = folder / "lib" / version_folder / "site-packages" / "below.pth"
+        below.write_text(f"{sysconfig.get_path('purelib')}\n")
+        _run([str(python), "-m", "pip", "install", "--quiet", requirement])
         (folder / READY_FILE).touch()
     return python
 

@@ -16,8 +16,12 @@ class Predictor(Protocol):
         """Class names in label order."""
         ...
 
-    def predict(self, images: Sequence[Any], score_threshold: float = 0.25) -> list[dict[str, Any]]:
-        """Answer for each image (a path, or (H, W, 3) uint8 RGB) with a dict that JSON can hold."""
+    def predict(self, images: Sequence[Any], *, score_threshold: float = ...) -> list[dict[str, Any]]:
+        """Answer for each image (a path, or (H, W, 3) uint8 RGB) with a dict that JSON can hold.
+
+        Args:
+            score_threshold: leave out what is less sure; each task has its own default and may have more arguments.
+        """
         ...
 
 

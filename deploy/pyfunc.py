@@ -28,7 +28,7 @@ class PyfuncModel:
         Args:
             model_input: a path, a list of paths or of (H, W, 3) uint8 RGB arrays, one such array, a
                 (B, H, W, 3) array, a list of `{"image": PATH}`, or a DataFrame with a column `image` of paths.
-            params: `score_threshold` (default 0.25).
+            params: of the task's predictor: `score_threshold`, and for a classifier `top_k`.
 
         Returns:
             One dict per image in the order given, as the task's predictor answers.

@@ -5,14 +5,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from detection.confusion import ThresholdCurves
 from detection.metrics import AREA_RANGES, IOU_50, SIZES, CocoMetric, CocoResult
+from vision.charts import FAINT, GRID, INK, MUTED, PALETTE, colour_bar, shorten, tidy, unit_square, write_counts
 from vision.record import Dataset
 
-INK, MUTED, FAINT, GRID = "#1f2430", "#6b7280", "#cbd5e1", "#e5e7eb"
-PALETTE = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f", "#92400e", "#475569")
 NAMED_CURVES = len(PALETTE)
 """More classes than this are drawn as thin grey lines, and only the outer ones are named."""
 TABLE_ROWS = 30
@@ -45,16 +43,16 @@ def draw_ap_by_size(dataset: Dataset, result: CocoResult) -> Figure:
     figure = Figure(figsize=(8.4, 1.9 + 0.62 * len(names)), layout="constrained", facecolor="white")
     axes = figure.subplots()
     shading = axes.imshow(np.ma.masked_less(values, 0), cmap="RdYlBu", vmin=0, vmax=1, aspect="auto", alpha=0.6)
-    _tidy(axes, "Average precision by object size" + _left_out(dataset, labels), "", "")
+    tidy(axes, "Average precision by object size" + _left_out(dataset, labels), "", "")
     axes.set_xticks(range(len(SIZES)), [SIZE_NAMES[size] for size in SIZES])
-    axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    axes.set_yticks(range(len(names)), [shorten(name) for name in names])
     axes.axhline(0.5, color="white", linewidth=5)
     for (row, column), value in np.ndenumerate(values):
         text = f"{value:.3f}" if value >= 0 else "–"
         axes.text(column, row - 0.1, text, ha="center", va="center", color=INK, fontsize=12, fontweight="bold")
         objects = f"{support[row, column]:,} object" + ("" if support[row, column] == 1 else "s")
         axes.text(column, row + 0.26, objects, ha="center", va="center", color=INK, fontsize=8)
-    _colour_bar(figure, axes, shading, "AP, mean over IoU 0.50–0.95", aspect=8 + 3 * len(names))
+    colour_bar(figure, axes, shading, "AP, mean over IoU 0.50–0.95", aspect=8 + 3 * len(names))
     return figure
 
 
@@ -65,19 +63,19 @@ def draw_confusion(matrix: np.ndarray, dataset: Dataset, score_threshold: float)
     counts = matrix[np.ix_(chosen, chosen)]
     share = counts / np.maximum(matrix[chosen].sum(axis=1, keepdims=True), 1)
     share[-1] = 0.0  # False alarms have no true class to be a share of.
-    names = [_short(dataset.classes[label]) for label in labels]
+    names = [shorten(dataset.classes[label]) for label in labels]
     side = max(5.6, 2.6 + 0.62 * len(chosen))
     figure = Figure(figsize=(side + 1.2, side), layout="constrained", facecolor="white")
     axes = figure.subplots()
     shading = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     title = f"Confusion at IoU ≥ 0.5, score ≥ {score_threshold:.2f} (best F1)" + _left_out(dataset, labels)
-    _tidy(axes, title, "detected as", "ground truth")
+    tidy(axes, title, "detected as", "ground truth")
     axes.set_xticks(range(len(chosen)), [*names, "background\n(missed)"], rotation=35, ha="right")
     axes.set_yticks(range(len(chosen)), [*names, "background\n(false alarm)"])
     axes.axhline(len(labels) - 0.5, color=MUTED, linewidth=1)
     axes.axvline(len(labels) - 0.5, color=MUTED, linewidth=1)
-    _write_counts(axes, counts, share)
-    _colour_bar(figure, axes, shading, "share of the true class", aspect=14 + len(chosen))
+    write_counts(axes, counts, share)
+    colour_bar(figure, axes, shading, "share of the true class", aspect=14 + len(chosen))
     return figure
 
 
@@ -100,8 +98,8 @@ def most_frequent(dataset: Dataset, limit: int) -> list[int]:
 
 def _draw_precision_over_recall(axes: Axes, metric: CocoMetric) -> None:
     curves, result = metric.precision_recall(), metric.result()
-    _tidy(axes, "Precision over recall at IoU 0.5", "recall", "precision")
-    _unit_square(axes)
+    tidy(axes, "Precision over recall at IoU 0.5", "recall", "precision")
+    unit_square(axes)
     if not curves.labels:
         axes.text(0.5, 0.5, "no ground truth in this split", ha="center", color=MUTED)
         return
@@ -112,7 +110,7 @@ def _draw_precision_over_recall(axes: Axes, metric: CocoMetric) -> None:
     for index in range(len(average)) if has_few else np.argsort(average)[::-1]:
         style: dict[str, Any] = {"color": FAINT, "linewidth": 0.8, "zorder": 1}
         if index in named:
-            name = _short(metric.dataset.classes[curves.labels[index]])
+            name = shorten(metric.dataset.classes[curves.labels[index]])
             style = {"color": next(palette), "linewidth": 1.8, "label": f"{name}  AP50 {average[index]:.3f}"}
         axes.plot(curves.recall, curves.precision[index], **style)
     mean_name = f"mean of {len(average)} classes  mAP50 {np.mean(average):.3f}"
@@ -121,8 +119,8 @@ def _draw_precision_over_recall(axes: Axes, metric: CocoMetric) -> None:
 
 
 def _draw_thresholds(axes: Axes, curves: ThresholdCurves) -> None:
-    _tidy(axes, "What a score threshold gives, all classes, IoU 0.5", "score threshold", "")
-    _unit_square(axes)
+    tidy(axes, "What a score threshold gives, all classes, IoU 0.5", "score threshold", "")
+    unit_square(axes)
     axes.plot(curves.thresholds, curves.precision, color=PALETTE[0], linewidth=1.8, label="precision")
     axes.plot(curves.thresholds, curves.recall, color=PALETTE[1], linewidth=1.8, label="recall")
     axes.plot(curves.thresholds, curves.f1, color=INK, linewidth=3, label="F1")
@@ -132,43 +130,6 @@ def _draw_thresholds(axes: Axes, curves: ThresholdCurves) -> None:
     axes.legend(loc="lower center", frameon=True, framealpha=0.9, edgecolor=GRID, fontsize=9)
 
 
-def _tidy(axes: Axes, title: str, x_name: str, y_name: str) -> None:
-    axes.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
-    axes.set_xlabel(x_name, color=MUTED)
-    axes.set_ylabel(y_name, color=MUTED)
-    axes.tick_params(colors=INK, length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-def _unit_square(axes: Axes) -> None:
-    axes.set_xlim(0, 1.01)
-    axes.set_ylim(0, 1.03)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def _colour_bar(figure: Figure, axes: Axes, shading: AxesImage, name: str, aspect: float) -> None:
-    bar = figure.colorbar(shading, ax=axes, shrink=0.9, pad=0.02, aspect=aspect)
-    bar.set_label(name, color=MUTED)
-    bar.ax.tick_params(colors=INK, length=0)
-    bar.outline.set_visible(False)
-
-
-def _write_counts(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
-    last = len(counts) - 1
-    for (row, column), count in np.ndenumerate(counts):
-        if count == 0:
-            continue
-        text = f"{count:,}" if row == last else f"{count:,}\n{share[row, column]:.0%}"
-        colour = "white" if share[row, column] > 0.55 else INK
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
-
-
 def _left_out(dataset: Dataset, labels: list[int]) -> str:
     hidden = len(dataset.classes) - len(labels)
     return f"\n(the {len(labels)} most frequent classes; {hidden} more are not shown)" if hidden else ""
-
-
-def _short(name: str, limit: int = 18) -> str:
-    return name if len(name) <= limit else name[: limit - 1] + "…"

@@ -1,7 +1,10 @@
 """Annotated images as a torch data set: cache, augmentation, collation. Reading annotations is `vision.formats`."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,17 +14,24 @@ from torch import Tensor
 from detection.settings import DetectionSettings
 from engine.task import SampleKey
 from foundation.errors import DataError
-from vision.augment.cache import build_cache
+from vision.augment.cache import FittedImages, open_cache, through_cache
 from vision.augment.fitting import LetterboxInfo, fit
 from vision.augment.geometry import BoxedImage
 from vision.augment.letterbox import pad_to_size, resize_to_fit
 from vision.augment.pipeline import Pipeline, build_pipeline, sample_rng
 from vision.augment.presets import resolve
-from vision.images import read_image
+from vision.augment.small_objects import is_small, notes_on, survey_small_objects
+from vision.file_stamp import require_unchanged
+from vision.images import channels_first, read_image, require_size
+from vision.outlines import mask_from_outline
 from vision.record import Dataset, Record
+from vision.tiling import Tile
 
 # Loader workers are the parallelism; OpenCV's own threads would only fight over the same cores, and die in a fork.
 cv2.setNumThreads(0)
+
+ReadOutlines = Callable[[Sequence[Record], Sequence[np.ndarray]], Sequence[Mapping[int, Any]] | None]
+"""`vision.formats.outlines.read_outlines` for one split of a data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +110,43 @@ class DetectionDataset(torch.utils.data.Dataset):
         settings: image size, cache and augmentation.
         train: augment; otherwise images are only letterboxed.
         seed: of the run; with the key it seeds each sample's augmentation.
-        epochs: of the run; mosaic and mixup end before the last ones.
+        epochs: of the run; images that are put together end before the last ones.
+        outlines: reads the outlines of objects, which copy-paste follows where it can; None = boxes only.
+
+    Attributes:
+        copies: what became of this process's copy-paste so far: copies `pasted`, and those `without_room`.
     """
 
-    def __init__(self, dataset: Dataset, settings: DetectionSettings, *, train: bool, seed: int, epochs: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        settings: DetectionSettings,
+        *,
+        train: bool,
+        seed: int,
+        epochs: int,
+        outlines: ReadOutlines | None = None,
+    ) -> None:
         self.classes = dataset.classes
         self.records = dataset.records
         self.settings = settings
         self.seed = seed
         self._positions = {record.sample_id: i for i, record in enumerate(self.records)}
         self._infos = [fit(record.image_size, settings.image_size) for record in self.records]
-        self._cache = build_cache([info.fitted_size for info in self._infos]) if settings.cache == "memory" else None
+        self._cache, self.cache_note = open_cache(self._kept(), settings.cache, settings.cache_limit_gb)
+        self._of_file = _by_file(self.records)
         self._pipeline = _build_pipeline(settings) if train else None
+        self.copies = Counter[str]()
         self._partners = np.arange(len(self.records))
         self._mixup_partners = np.array([i for i in self._partners if not self.records[i].iscrowd.all()], np.int64)
         self._first_closing_epoch = epochs - round(settings.augment.close_mosaic * epochs)
+        self._outlines: Sequence[Mapping[int, Any]] | None = None
+        self._objects = [_trained_objects(*pair) for pair in zip(self.records, self._infos, strict=True)]
+        if self._pipeline is not None:
+            recipe = self._pipeline.recipe
+            self._small_objects = survey_small_objects(self._objects, len(self.classes), recipe)
+            if outlines is not None and recipe.copy_paste.chance and recipe.copy_paste.masks:
+                self._outlines = outlines(self.records, [self._is_copied(index) for index in range(len(self))])
 
     def __len__(self) -> int:
         return len(self.records)
@@ -123,9 +155,10 @@ class DetectionDataset(torch.utils.data.Dataset):
         """Return the augmented or letterboxed sample of a key.
 
         Raises:
-            DataError: if the image file cannot be decoded, or changed its size since its annotations were read.
+            DataError: if the image file cannot be decoded, or it or its annotation was changed since they were read.
         """
         index = self._positions[key.sample_id]
+        require_unchanged(self.records[index].files)
         info = self._infos[index]
         if self._pipeline is None:
             fitted = self._fitted(index)
@@ -138,9 +171,26 @@ class DetectionDataset(torch.utils.data.Dataset):
                 sample_rng(self.seed, key.epoch, key.sample_id, key.occurrence),
                 partners=self._partners,
                 mixup_partners=self._mixup_partners,
+                small_objects=self._small_objects,
+                masks=self._mask if self._outlines is not None else None,
                 is_closing=key.epoch >= self._first_closing_epoch,
+                tally=self.copies,
             )
-        return DetectionSample(_channels_first(image), boxes, labels, key.sample_id, info)
+        return DetectionSample(channels_first(image), boxes, labels, key.sample_id, info)
+
+    def sample_labels(self) -> list[np.ndarray]:
+        """The classes of each image's objects, by sample id; crowds are not trained on and do not count."""
+        ordered = sorted(self.records, key=lambda record: record.sample_id)
+        return [np.unique(record.labels[~record.iscrowd]) for record in ordered]
+
+    def box_sizes(self) -> np.ndarray:
+        """(N, 2) width and height of all objects other than crowds, in letterboxed pixels, before augmentation."""
+        boxes = np.concatenate([np.zeros((0, 4), np.float32), *(boxes for boxes, _ in self._objects)])
+        return boxes[:, 2:] - boxes[:, :2]
+
+    def augment_notes(self) -> list[str]:
+        """Say which steps of the augmentation find nothing to do in this split, one sentence each."""
+        return notes_on(self._pipeline.recipe, self._small_objects) if self._pipeline is not None else []
 
     def warm(self) -> None:
         """Decode every image into the cache now, so that the first epoch is as fast as the others."""
@@ -150,21 +200,53 @@ class DetectionDataset(torch.utils.data.Dataset):
 
     def _fitted(self, index: int) -> BoxedImage:
         """Return the image at `index` at its fitted size, without padding, and its boxes other than crowds."""
-        record, info = self.records[index], self._infos[index]
-        unpadded = replace(info, pad_left=0, pad_top=0)
-        is_trained = ~record.iscrowd
-        return BoxedImage(
-            self._image(index), unpadded.to_letterboxed(record.boxes[is_trained]), record.labels[is_trained]
-        )
+        return BoxedImage(self._image(index), *self._objects[index])
+
+    def _is_copied(self, index: int) -> np.ndarray:
+        """Which of a record's objects copy-paste may copy; (N,) bool."""
+        assert self._pipeline is not None
+        is_copied = ~self.records[index].iscrowd
+        is_copied[is_copied] = is_small(self._objects[index][0], self._pipeline.recipe.small_size)
+        return is_copied
+
+    def _mask(self, index: int, row: int) -> np.ndarray | None:
+        """Draw the outline of an object, given its row among those that are trained on, at the fitted size."""
+        assert self._outlines is not None
+        record = self.records[index]
+        outline = self._outlines[index].get(int(np.flatnonzero(~record.iscrowd)[row]))
+        if outline is None:
+            return None
+        try:
+            return mask_from_outline(outline, record.image_size, self._infos[index].fitted_size)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"an object of {record.path} has a `segmentation` that is neither polygons nor run lengths ({error}). "
+                "Mend the annotation, or set `augment.copy_paste.masks: false`."
+            ) from error
+
+    def _kept(self) -> FittedImages:
+        paths = [record.path for record in self.records]
+        crops = [record.window if isinstance(record, Tile) else None for record in self.records]
+        return FittedImages(paths, [info.fitted_size for info in self._infos], "resize_to_fit", crops)
 
     def _image(self, index: int) -> np.ndarray:
-        if self._cache is None:
-            return _read_fitted(self.records[index], self._infos[index])
-        image = self._cache.get(index)
-        if image is None:
-            image = _read_fitted(self.records[index], self._infos[index])
-            self._cache.put(index, image)
-        return image
+        return through_cache(self._cache, index, lambda: self._read_fitted(index))
+
+    def _read_fitted(self, index: int) -> np.ndarray:
+        """Decode an image file; where images are kept, its other tiles are kept too before they are asked for."""
+        image = read_image(self.records[index].path)
+        if self._cache is not None:
+            for other in self._of_file[self.records[index].path]:
+                if other != index:
+                    self._cache.put(other, _fitted_part(image, self.records[other], self._infos[other]))
+        return _fitted_part(image, self.records[index], self._infos[index])
+
+
+def _trained_objects(record: Record, info: LetterboxInfo) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes in the fitted image, without padding, and labels of the objects other than crowds."""
+    unpadded = replace(info, pad_left=0, pad_top=0)
+    is_trained = ~record.iscrowd
+    return unpadded.to_letterboxed(record.boxes[is_trained]), record.labels[is_trained]
 
 
 def _build_pipeline(settings: DetectionSettings) -> Pipeline:
@@ -177,20 +259,19 @@ def _build_pipeline(settings: DetectionSettings) -> Pipeline:
     )
 
 
-def _read_fitted(record: Record, info: LetterboxInfo) -> np.ndarray:
-    image = read_image(record.path)
-    if image.shape[:2] != record.image_size:
-        given = "x".join(str(side) for side in image.shape[:2])
-        expected = "x".join(str(side) for side in record.image_size)
-        raise DataError(
-            f"{record.path} has {given} pixels (height x width), but {expected} when its annotations were read; "
-            "its boxes would be misplaced. Restore the image, or mend its annotation."
-        )
+def _by_file(records: Sequence[Record]) -> dict[Path, list[int]]:
+    """Per image file the positions of the records that are all or parts of it."""
+    of_file: dict[Path, list[int]] = {}
+    for index, record in enumerate(records):
+        of_file.setdefault(record.path, []).append(index)
+    return of_file
+
+
+def _fitted_part(image: np.ndarray, record: Record, info: LetterboxInfo) -> np.ndarray:
+    """Resize what a record shows of its decoded image file to its fitted size."""
+    if isinstance(record, Tile):
+        require_size(image, record.file_size, record.path)
+        left, top, right, bottom = record.window
+        return resize_to_fit(image[top:bottom, left:right], info)
+    require_size(image, record.image_size, record.path)
     return resize_to_fit(image, info)
-
-
-def _channels_first(image: np.ndarray) -> np.ndarray:
-    """Turn (H, W, 3) into a new (3, H, W) array."""
-    planes = np.empty((3, *image.shape[:2]), np.uint8)
-    cv2.split(image, list(planes))  # nine times faster than a transposed copy in numpy
-    return planes

@@ -10,15 +10,14 @@ import torch
 from detection.data import DetectionBatch, DetectionSample
 from detection.detections import Detections
 from detection.task import DetectionTask
+from detection.tiled_data import SlicedBatch, SlicedSample, slice_image
 from engine.bundle import load_bundle
 from engine.weights import load_into
-from foundation.errors import DataError
 from vision.augment.letterbox import letterbox
-from vision.images import read_image
+from vision.images import ImageLike, as_pixels, channels_first
 
-ImageLike = Path | str | np.ndarray
-"""A path, or (H, W, 3) uint8 RGB."""
 BATCH_SIZE = 8
+"""Images that go through the model at once; of tiled ones a single image makes a batch."""
 
 
 class DetectionPredictor:
@@ -52,21 +51,24 @@ class DetectionPredictor:
             DataError: if a path is no readable image, or an array has another shape or type.
         """
         answers = []
-        for start in range(0, len(images), BATCH_SIZE):
-            batch = self._batch(images[start : start + BATCH_SIZE])
+        at_once = BATCH_SIZE if self.task.settings.tiling is None else 1
+        for start in range(0, len(images), at_once):
+            batch = self._batch(images[start : start + at_once])
             with torch.inference_mode():
                 found = self.task.predict(self.model, batch.to(self.device))
             answers += [self._answer(detections, score_threshold) for detections in found]
         return answers
 
-    def _batch(self, images: Sequence[ImageLike]) -> DetectionBatch:
-        samples = []
-        for index, image in enumerate(images):
-            no_boxes, no_labels = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
-            fitted, _, info = letterbox(_pixels(image), no_boxes, self.task.settings.image_size)
-            planes = np.ascontiguousarray(fitted.transpose(2, 0, 1))
-            samples.append(DetectionSample(planes, no_boxes, no_labels, index, info))
-        return self.task.collate(samples)
+    def _batch(self, images: Sequence[ImageLike]) -> DetectionBatch | SlicedBatch:
+        return self.task.collate([self._sample(as_pixels(image), index) for index, image in enumerate(images)])
+
+    def _sample(self, image: np.ndarray, index: int) -> DetectionSample | SlicedSample:
+        settings = self.task.settings
+        if settings.is_sliced:
+            return slice_image(image, index, settings)
+        no_boxes, no_labels = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+        fitted, _, info = letterbox(image, no_boxes, settings.image_size)
+        return DetectionSample(channels_first(fitted), no_boxes, no_labels, index, info)
 
     def _answer(self, detections: Detections, score_threshold: float) -> dict[str, Any]:
         keep = detections.scores >= score_threshold
@@ -86,14 +88,3 @@ def build_predictor(folder: Path, device: str = "cpu") -> DetectionPredictor:
         WeightsError: if the folder is no bundle, or its weights are damaged or do not fit.
     """
     return DetectionPredictor(folder, device)
-
-
-def _pixels(image: ImageLike) -> np.ndarray:
-    if not isinstance(image, np.ndarray):
-        return read_image(Path(image))
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise DataError(
-            f"an image array must be (height, width, 3) uint8 RGB, got {image.shape} {image.dtype}. "
-            "Convert it, or give a path."
-        )
-    return image

@@ -1,26 +1,19 @@
 """Settings of the detection task: the keys of a `train` stage with `task: detection`. No torch."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from foundation.settings import FromList, StrictModel
+from detection.augment_settings import AugmentSettings
+from detection.tiling_settings import PassSettings, TilingSettings
+from foundation.settings import FromList, Probability, Size, StrictModel
+from vision.layers.settings import PartsSettings
 
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Size = Annotated[tuple[PositiveInt, PositiveInt], FromList]
-
-
-def _ordered(value: tuple[float, float]) -> tuple[float, float]:
-    if value[0] > value[1]:
-        raise ValueError(f"expected [smallest, largest], got {list(value)}")
-    return value
+YOLO_LEVELS = ((3, 4, 5), (2, 3, 4, 5))
 
 
-Range = Annotated[tuple[PositiveFloat, PositiveFloat], FromList, AfterValidator(_ordered)]
-
-
-class BackboneSettings(StrictModel):
-    """A feature pyramid's trunk: a torchvision or timm classifier by its own name."""
+class BackboneSettings(PartsSettings):
+    """A feature pyramid's trunk: a classifier by its name, with `norm: batch` meaning the norms that it has."""
 
     name: str = "resnet18"
     """A torchvision model (`resnet18`, `mobilenet_v3_large`, …) or `timm:NAME`."""
@@ -28,9 +21,6 @@ class BackboneSettings(StrictModel):
     """`torchvision:IMAGENET1K_V1`, `timm:TAG`, `stage:NAME`, `models:/NAME@ALIAS`, `file:PATH`; null = from scratch."""
     width: PositiveFloat = 1.0
     """Multiplier on the channels, for torchvision ResNets only (0.5 = half as wide)."""
-    norm: Literal["batch", "frozen", "group"] = "batch"
-    """batch; frozen = statistics and scales fixed, for pretrained weights only; group = independent of the batch size,
-    starts anew."""
     trainable_layers: Annotated[int, Field(ge=0, le=5)] = 5
     """Of the five stages (strides 2 to 32) the last so many are trained; fewer than 5 for pretrained weights only."""
 
@@ -41,8 +31,18 @@ class YoloModel(StrictModel):
     name: Literal["yolo"]
     size: Literal["pico", "nano", "tiny", "s", "m", "l"] = "nano"
     """Depth and width: from 0.4 million parameters (pico) to 40 million (l)."""
+    levels: Annotated[tuple[int, ...], FromList] = (3, 4, 5)
+    """Pyramid levels, of stride 2**level: [3, 4, 5], or [2, 3, 4, 5] with a finer one for small objects."""
     weights: str | None = None
     """`stage:NAME`, `models:/NAME@ALIAS` or `file:PATH` of a model of the same kind; null = from scratch."""
+
+    @field_validator("levels")
+    @classmethod
+    def _is_a_known_pyramid(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+        if levels not in YOLO_LEVELS:
+            known = " or ".join(str(list(each)) for each in YOLO_LEVELS)
+            raise ValueError(f"the pyramid of yolo has the levels {known}, got {list(levels)}")
+        return levels
 
 
 class YoloxModel(StrictModel):
@@ -71,6 +71,8 @@ class FasterRcnnModel(StrictModel):
     """Pyramid levels; level l has stride 2**l. Those coarser than the backbone's last serve proposals only."""
     anchor_sizes: Annotated[tuple[float, ...], FromList] | None = None
     """One per level, pixels; null = 8 x stride."""
+    anchors: Literal["auto"] | None = None
+    """auto = sizes and shapes fitted to the training boxes by k-means, level by level; null = `anchor_sizes`."""
     rois_per_image: PositiveInt = 512
     """Proposals of an image that the box head is trained on; fewer are faster."""
     proposals_train: PositiveInt = 2000
@@ -93,6 +95,14 @@ class FasterRcnnModel(StrictModel):
     `torchvision:COCO_V1` fits. Null = from the settings above, which with backbone resnet50 alone are
     torchvision's fasterrcnn_resnet50_fpn."""
 
+    @model_validator(mode="after")
+    def _anchors_are_given_once(self) -> "FasterRcnnModel":
+        if self.anchors == "auto" and self.anchor_sizes is not None:
+            raise ValueError("anchor_sizes has no effect with `anchors: auto`; leave one of them out")
+        if self.anchors == "auto" and self.official is not None:
+            raise ValueError("anchors: auto cannot be given with `official`, whose anchors are its own; leave one out")
+        return self
+
 
 class DenseHeadModel(StrictModel):
     """What RetinaNet and FCOS share."""
@@ -113,6 +123,8 @@ class RetinanetModel(DenseHeadModel):
     """RetinaNet (Lin et al. 2017, arXiv:1708.02002)."""
 
     name: Literal["retinanet"]
+    anchors: Literal["auto"] | None = None
+    """auto = sizes and shapes fitted to the training boxes by k-means, level by level; null = the paper's."""
 
 
 class FcosModel(DenseHeadModel):
@@ -125,6 +137,8 @@ class SsdModel(StrictModel):
     """SSD (Liu et al. 2016, arXiv:1512.02325); backbone null = the official VGG-16."""
 
     name: Literal["ssd"]
+    anchors: Literal["auto"] | None = None
+    """auto = sizes and shapes fitted to the training boxes by k-means, level by level; null = the paper's."""
     backbone: BackboneSettings | None = None
     """The trunk of the feature pyramid; null = the official one."""
     weights: str | None = None
@@ -147,44 +161,6 @@ ModelSettings = Annotated[
 ]
 
 
-class AugmentSettings(StrictModel):
-    """What happens to a training image; null = the preset's value.
-
-    Order: cache, flips, mosaic or scale and translate, colour, transforms, mixup, letterbox; then multi-scale per step.
-    """
-
-    preset: Literal["none", "default", "strong"] = "default"
-    """Where the values of all keys come from that are not given."""
-    mosaic: Probability | None = None
-    """Chance that four images are stitched into one."""
-    mosaic_scale: Range | None = None
-    """Each tile of a mosaic is scaled by a factor between these."""
-    mixup: Probability | None = None
-    """Chance that a second image is blended in, half and half."""
-    close_mosaic: Probability = 0.2
-    """Mosaic and mixup are off in this last part of the epochs, rounded to whole epochs."""
-    scale: Range | None = None
-    """An image that is not in a mosaic is scaled by a factor between these; 1 = fitted to `image_size`."""
-    translate: Probability | None = None
-    """... and moved from the centre by up to this share of `image_size`, along each axis."""
-    flip_horizontal: Probability | None = None
-    """Chance that left and right change places."""
-    flip_vertical: Probability | None = None
-    """Chance that top and bottom change places."""
-    transpose: Probability | None = None
-    """Chance that rows become columns; 0.5 here and in both flips gives all eight orientations of a view from above."""
-    gain: Probability | None = None
-    """Each colour channel is multiplied by its own factor from 1 - gain to 1 + gain."""
-    brightness: Probability | None = None
-    """Up to this share of the full range is added or taken away."""
-    contrast: Probability | None = None
-    """The distance from mid-grey is multiplied by a factor from 1 - contrast to 1 + contrast."""
-    transforms: Annotated[tuple[dict[str, dict[str, Any]], ...], FromList] | None = None
-    """Besides: albumentations transforms by their own names and arguments, `[{HorizontalFlip: {p: 0.5}}]`."""
-    min_visibility: Probability = 0.25
-    """A box that keeps less than this share of its area is dropped from the augmented sample."""
-
-
 class DetectionSettings(StrictModel):
     """The keys of a detection `train` stage, besides those every stage has."""
 
@@ -196,11 +172,36 @@ class DetectionSettings(StrictModel):
     """(height, width) that the model sees; images are letterboxed to it."""
     multi_scale: Annotated[tuple[PositiveFloat, PositiveFloat], FromList] | None = None
     """Draw the training size per step between these factors of `image_size`, in multiples of 32."""
-    cache: Literal["memory", "none"] = "memory"
-    """Keep decoded images, resized to `image_size`, as uint8 in memory."""
+    cache: Literal["memory", "disk", "none"] = "memory"
+    """Keep decoded images as uint8, resized to `image_size`, for all processes of a machine: in memory while any of
+    them runs, or on disk, in the cache folder, where later runs find them again."""
+    cache_limit_gb: PositiveFloat | None = None
+    """cache: disk: files of all data sets together take so much, those used longest ago go first; null = 20."""
     score_threshold: Probability = 0.001
     """Detections below it are not reported to the metric."""
     nms_threshold: Probability = 0.65
     """Of two detections of a class that overlap by more than this IoU, the weaker one is dropped."""
     max_detections: PositiveInt = 100
     """The strongest detections of an image that are reported."""
+    tiling: TilingSettings | None = None
+    """Look at large images in overlapping tiles; null = each image as a whole."""
+    test_time: PassSettings = PassSettings()
+    """Several passes in evaluation and prediction, in other sizes and mirrored."""
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether evaluation and prediction look at an image otherwise than once, letterboxed to `image_size`."""
+        return self.tiling is not None or self.test_time.scales != (1.0,) or self.test_time.flip
+
+    @model_validator(mode="after")
+    def _cache_limit_has_an_effect(self) -> "DetectionSettings":
+        if self.cache_limit_gb is not None and self.cache != "disk":
+            raise ValueError(f"cache_limit_gb has no effect with cache: {self.cache}; set cache: disk, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _initial_weights_have_an_effect(self) -> "DetectionSettings":
+        backbone = getattr(self.model, "backbone", None)
+        if backbone is not None and backbone.init is not None and (backbone.weights or self.model.weights):
+            raise ValueError("model.backbone.init has no effect together with weights; leave one of them out")
+        return self

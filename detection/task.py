@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,18 +15,28 @@ from detection.data import DetectionBatch, DetectionDataset, DetectionSample, co
 from detection.detections import Detections
 from detection.metrics import CocoMetric
 from detection.models import build_model
+from detection.models.fitted_anchors import fit_model_anchors
 from detection.settings import DetectionSettings
+from detection.tiled import predict_sliced
+from detection.tiled_data import (
+    SlicedBatch,
+    SlicedDataset,
+    SlicedSample,
+    collate_sliced,
+    scaled_size,
+    training_samples,
+)
 from engine.distributed import bare
+from engine.precision import to_unit_range
 from engine.sampling import derive_seed
 from engine.task import TaskSpec
 from foundation.errors import ConfigError, DataError
-from vision.augment import PAD_VALUE, LetterboxInfo
+from vision.augment.fitting import PAD_VALUE, LetterboxInfo
 from vision.formats import known_splits, read_dataset
+from vision.formats.outlines import read_outlines
 from vision.record import Dataset
 from vision.settings import DataSettings
 
-SIZE_STEP = 32
-"""Multi-scale sizes are multiples of the coarsest stride that all our pyramids share."""
 MULTI_SCALE_STREAM = 0x512E
 """Keeps the draw of sizes apart from every other use of the seed."""
 
@@ -44,6 +54,8 @@ class DetectionTask:
         self.settings = DetectionSettings.model_validate(spec.settings)
         self.data: DataSettings | None = TypeAdapter(DataSettings).validate_python(spec.data) if spec.data else None
         self._datasets: dict[str, Dataset] = {}
+        self._training: DetectionDataset | None = None
+        self._model_notes: list[str] = []
         if classes is not None:
             self.classes = tuple(classes)
 
@@ -77,32 +89,51 @@ class DetectionTask:
         return self._datasets[split]
 
     def build_model(self) -> nn.Module:
-        """Build the network, on the CPU."""
-        return build_model(self.settings, len(self.classes))
+        """Build the network, on the CPU.
 
-    def build_dataset(self, split: str, train: bool) -> DetectionDataset:
-        """Build the map-style data set of a split; augmented when `train`."""
-        return DetectionDataset(
-            self.dataset(split), self.settings, train=train, seed=self.spec.seed, epochs=self.spec.epochs
+        `anchors: auto` follows the training split that `build_dataset` was called for before; a bundle's weights bring
+        the anchors along.
+        """
+        model = build_model(self.settings, len(self.classes))
+        if self._training is not None:
+            self._model_notes = fit_model_anchors(model, self._training.box_sizes(), self.settings.image_size)
+        return model
+
+    def build_dataset(self, split: str, train: bool) -> DetectionDataset | SlicedDataset:
+        """Build the map-style data set of a split; augmented when `train`, otherwise one sample per original image."""
+        dataset = self.dataset(split)
+        if not train and self.settings.is_sliced:
+            return SlicedDataset(dataset, self.settings)
+        seed, epochs = self.spec.seed, self.spec.epochs
+        if not train:
+            return DetectionDataset(dataset, self.settings, train=False, seed=seed, epochs=epochs)
+        samples = training_samples(dataset, self.settings)
+        outlines = partial(read_outlines, self._need_data(), split) if samples is dataset else None
+        self._training = DetectionDataset(
+            samples, self.settings, train=True, seed=seed, epochs=epochs, outlines=outlines
         )
+        return self._training
 
-    def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
-        """Stack samples into a batch."""
-        return collate(samples)
+    def collate(self, samples: Sequence[DetectionSample | SlicedSample]) -> DetectionBatch | SlicedBatch:
+        """Stack samples of one kind into a batch."""
+        sliced = [sample for sample in samples if isinstance(sample, SlicedSample)]
+        return collate_sliced(sliced) if sliced else collate([s for s in samples if isinstance(s, DetectionSample)])
 
     def losses(self, model: nn.Module, batch: DetectionBatch) -> dict[str, Tensor]:
         """Run the model in training mode; return its loss terms times this micro-batch's part of the step."""
-        images, targets = _to_unit_range(batch.images), batch.targets
+        images, targets = to_unit_range(batch.images), batch.targets
         if self.settings.multi_scale is not None:
             size = step_size(self.settings, self.spec.seed, batch.step_key)
             images, targets = resize_batch(images, targets, size)
         scale = batch.step_share if bare(model).normalises_over_ranks else batch.share
         return {name: value * scale for name, value in model(images, targets).items()}
 
-    def predict(self, model: nn.Module, batch: DetectionBatch) -> list[Detections]:
+    def predict(self, model: nn.Module, batch: DetectionBatch | SlicedBatch) -> list[Detections]:
         """Detect in the original images' pixels; the model must be in eval mode."""
+        if isinstance(batch, SlicedBatch):
+            return predict_sliced(model, batch, self.settings)
         with torch.no_grad():
-            outputs = model(_to_unit_range(batch.images), None)
+            outputs = model(to_unit_range(batch.images), None)
         return [
             _to_detections(output, sample_id, info)
             for output, sample_id, info in zip(outputs, batch.sample_ids, batch.infos, strict=True)
@@ -114,7 +145,11 @@ class DetectionTask:
 
     def preprocessing(self) -> dict[str, Any]:
         """Say how an image file becomes the model's input."""
+        views: dict[str, Any] = {"test_time": self.settings.test_time.model_dump(mode="json")}
+        if self.settings.tiling is not None:
+            views["tiling"] = self.settings.tiling.model_dump(mode="json", exclude={"train", "batch_size"})
         return {
+            **(views if self.settings.is_sliced else {}),
             "color": "RGB",
             "dtype": "float32",
             "image_size": list(self.settings.image_size),
@@ -123,6 +158,13 @@ class DetectionTask:
             "resize": "letterbox",
             "scale": 1 / 255,
         }
+
+    def notes(self) -> list[str]:
+        """What is told as a run starts: steps of augmentation that find nothing to do, anchors that were fitted."""
+        notes = self._training.augment_notes() if self._training is not None else []
+        if self._training is not None and self._training.cache_note:
+            notes = [self._training.cache_note, *notes]
+        return [*notes, *self._model_notes]
 
     def _need_data(self) -> DataSettings:
         if self.data is None:
@@ -153,8 +195,7 @@ def step_size(settings: DetectionSettings, seed: int, step_key: int) -> tuple[in
     """Draw the (height, width) of one optimizer step: a function of (seed, step), so equal on all ranks."""
     low, high = settings.multi_scale or (1.0, 1.0)
     factor = np.random.default_rng(derive_seed(seed, step_key, MULTI_SCALE_STREAM)).uniform(low, high)
-    height, width = (max(SIZE_STEP, round(side * factor / SIZE_STEP) * SIZE_STEP) for side in settings.image_size)
-    return height, width
+    return scaled_size(settings.image_size, factor)
 
 
 def resize_batch(
@@ -168,13 +209,6 @@ def resize_batch(
     resized = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
     factors = torch.tensor([ratio_x, ratio_y, ratio_x, ratio_y], device=images.device)
     return resized, [{**target, "boxes": target["boxes"] * factors} for target in targets]
-
-
-def _to_unit_range(images: Tensor) -> Tensor:
-    """Turn uint8 images into [0, 1] in the dtype that the forward pass computes in."""
-    device = images.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-    return images.to(dtype) / 255
 
 
 def _to_detections(output: dict[str, Tensor], sample_id: int, info: LetterboxInfo) -> Detections:

@@ -6,6 +6,10 @@ from typing import Any
 
 from foundation.errors import ConfigError
 
+MEMBER_FAMILY, WEIGHT_FAMILY, OUT_OF_FOLD_FAMILY = "member/", "weight/", "out_of_fold/"
+"""Beginnings of the names of metrics that only ensemble stages have: the main one of each member, each member's weight,
+and what the fit gave for images that it was not fitted to."""
+
 
 @dataclass(frozen=True)
 class TaskEntry:
@@ -29,6 +33,13 @@ class TaskEntry:
     """Names of all metrics, so that a misspelt one is found before anything runs."""
     metric_families: tuple[str, ...] = ()
     """Beginnings of names that end in a class, such as `ap/`."""
+    ensemble: str = ""
+    """Callable(bundle folders by member name) -> joins trained models into one; empty = the task has no ensembles."""
+    lower_is_better: tuple[str, ...] = ()
+    """Metrics that nothing can watch and no gate compare, because more of them is worse; `min` and `max` may bound
+    them."""
+    reader: str = "vision.formats:read_dataset"
+    """Callable(DataSettings, split) -> the split as the task reads it; a DataError or ConfigError where it cannot."""
 
 
 TASKS: dict[str, TaskEntry] = {
@@ -45,6 +56,23 @@ TASKS: dict[str, TaskEntry] = {
             *("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large"),
         ),
         metric_families=("ap/", "ap_50/"),
+    ),
+    "classification": TaskEntry(
+        settings="classification.settings:ClassificationTraining",
+        task="classification.task:ClassificationTask",
+        predictor="classification.predictor:build_predictor",
+        report="classification.report:report_evaluation",
+        preview="classification.preview:preview_sheet",
+        zoo="classification.zoo:list_models",
+        reader="vision.formats.labels:read_labels",
+        main_metric="top1",
+        metrics=(
+            *("top1", "top5", "balanced_accuracy", "f1_macro", "precision_macro", "recall_macro", "ece", "nll"),
+            *("top1_head", "top1_medium", "top1_tail"),
+        ),
+        lower_is_better=("ece", "nll"),
+        metric_families=("recall/", "precision/", "f1/"),
+        ensemble="classification.ensemble:Ensemble",
     ),
 }
 

@@ -34,6 +34,45 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     return total / dist.get_world_size()
 
 
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """Add a tensor up over all ranks, without gradient. Every rank must call it equally often."""
+    total = value.detach().clone()
+    if is_distributed():
+        dist.all_reduce(total)
+    return total
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Stack the rows of all ranks in rank order: (N, ...) -> (sum of all N, ...); N may differ between ranks.
+
+    The gradient of a rank's rows is the sum of what all ranks' losses give them. Every rank must call it equally often.
+    """
+    if not is_distributed():
+        return rows
+    counts = [0] * dist.get_world_size()
+    dist.all_gather_object(counts, len(rows))
+    return _GatherRows.apply(rows, counts)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts = counts
+        # Collectives want equal shapes, so short ranks send rows that are cut off again.
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        total = grads[0].contiguous().clone()
+        dist.all_reduce(total)
+        start = sum(ctx.counts[: dist.get_rank()])
+        return total[start : start + ctx.counts[dist.get_rank()]], None
+
+
 def gather_objects(value: Any) -> list[Any]:
     """Return every rank's value, in rank order, on every rank. For results between our own processes only."""
     if not is_distributed():

@@ -4,7 +4,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.settings import CheckpointSettings, LoopSettings
+from pydantic import TypeAdapter
+
+from engine.settings import CheckpointSettings, LoopSettings, RandomSamplerSettings, SamplerSettings
 from engine.task import TaskSpec
 
 STOP_FILE = "stop.request"
@@ -24,6 +26,7 @@ class TrainJob:
     train_split: str
     val_split: str | None
     main_metric: str
+    sampler: SamplerSettings = field(default_factory=RandomSamplerSettings)
     lineage: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -33,6 +36,7 @@ class TrainJob:
             "spec": asdict(self.spec),
             "loop": self.loop.model_dump(mode="json"),
             "checkpoint": self.checkpoint.model_dump(mode="json"),
+            "sampler": self.sampler.model_dump(mode="json"),
             "folder": str(self.folder),
         }
 
@@ -45,6 +49,7 @@ class TrainJob:
                 "spec": TaskSpec(**content["spec"]),
                 "loop": LoopSettings.model_validate(content["loop"]),
                 "checkpoint": CheckpointSettings.model_validate(content["checkpoint"]),
+                "sampler": TypeAdapter(SamplerSettings).validate_python(content["sampler"]),
                 "folder": Path(content["folder"]),
             }
         )

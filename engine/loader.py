@@ -12,28 +12,34 @@ from foundation.errors import OrchestratorError
 
 
 class PlanSampler(Sampler[list[SampleKey]]):
-    """Batch sampler that follows a plan from any position; `set_position` before each epoch."""
+    """Batch sampler that follows a plan from any position to the end of the last epoch.
 
-    def __init__(self, plan: SamplingPlan, rank: int) -> None:
+    The epochs follow each other without a break, so that loader processes fetch the first batches of the next one
+    while the last steps of an epoch, its evaluation and its checkpoint are going on.
+    """
+
+    def __init__(self, plan: SamplingPlan, rank: int, epochs: int) -> None:
         self.plan = plan
         self.rank = rank
-        self.epoch = 0
-        self.first_step = 0
+        self.epochs = epochs
+        self._epoch = 0
+        self._first_step = 0
 
     def set_position(self, epoch: int, first_step: int) -> None:
-        """Start the next iteration at this step of this epoch."""
-        self.epoch, self.first_step = epoch, first_step
+        """Start the next iteration at this step of this epoch; nothing before it is loaded."""
+        self._epoch, self._first_step = epoch, first_step
 
-    def micro_batches(self) -> Iterator[MicroBatch]:
-        """The micro-batches that the next iteration will load, in its order."""
-        return self.plan.micro_batches(self.epoch, self.rank, self.first_step)
+    def micro_batches(self, epoch: int) -> Iterator[MicroBatch]:
+        """The micro-batches of an epoch that an iteration from the position on loads, in its order."""
+        return self.plan.micro_batches(epoch, self.rank, self._first_step if epoch == self._epoch else 0)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        for micro in self.micro_batches():
-            yield list(micro.keys)
+        for epoch in range(self._epoch, self.epochs):
+            for micro in self.micro_batches(epoch):
+                yield list(micro.keys)
 
     def __len__(self) -> int:
-        return (self.plan.steps_per_epoch - self.first_step) * self.plan.num_micro
+        return ((self.epochs - self._epoch) * self.plan.steps_per_epoch - self._first_step) * self.plan.num_micro
 
 
 class FixedSampler(Sampler[list[SampleKey]]):
@@ -52,7 +58,7 @@ class FixedSampler(Sampler[list[SampleKey]]):
 def build_loader(
     task: Task, dataset: TaskDataset, sampler: Sampler[list[SampleKey]], num_workers: int, device: torch.device
 ) -> DataLoader:
-    """Build a loader; its processes live as long as it does, and no randomness comes from it."""
+    """Build a loader; its processes live as long as an iteration, and no randomness comes from it."""
     if num_workers == 0:
         return DataLoader(dataset, batch_sampler=sampler, collate_fn=task.collate)  # type: ignore[arg-type]
     return DataLoader(
@@ -60,7 +66,6 @@ def build_loader(
         batch_sampler=sampler,
         collate_fn=task.collate,
         num_workers=num_workers,
-        persistent_workers=True,
         pin_memory=device.type == "cuda",
         multiprocessing_context=multiprocessing.get_context("fork" if device.type == "cpu" else "forkserver"),
     )

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +19,13 @@ from engine.journal import Journal, next_attempt
 from engine.ledger import Ledger
 from engine.loader import PlanSampler, build_loader, next_batch
 from engine.meter import CostAccount, StepMeter
+from engine.samplers import build_repeats, sampler_notes
 from engine.sampling import SamplingPlan
+from engine.schedule_settings import PlateauSettings
+from engine.schedules import schedule_warnings
 from engine.state import StepSeeds, TrainState, build_state
 from engine.step import finish_step, forward_backward
-from engine.task import Runtime, Task
+from engine.task import Batch, Runtime, Task, TaskDataset
 from foundation.errors import Interrupted, NonFiniteLossError
 
 
@@ -34,14 +38,8 @@ class _Run:
         self.store = CheckpointStore(job.folder / "checkpoints", job.checkpoint.num_to_keep)
         self.task: Task = catalog.load(catalog.entry(job.spec.task).task)(job.spec)
         self.dataset = self.task.build_dataset(job.train_split, train=True)
-        self.plan = SamplingPlan(
-            num_samples=len(self.dataset),
-            batch_size=job.loop.batch_size,
-            world_size=runtime.world_size,
-            micro_batch=job.loop.micro_batch,
-            seed=job.spec.seed,
-        )
-        self.sampler = PlanSampler(self.plan, runtime.rank)
+        self.plan = _plan(job, self.dataset, self.task.classes, runtime.world_size)
+        self.sampler = PlanSampler(self.plan, runtime.rank, job.loop.epochs)
         self.loader = build_loader(self.task, self.dataset, self.sampler, job.loop.num_loader_workers, runtime.device)
         self.seeds = StepSeeds(job.spec.seed, runtime.rank)
         self.state: TrainState = build_state(job, self.task, self.plan, runtime)
@@ -50,12 +48,33 @@ class _Run:
         self.journal = Journal(job.folder, self.is_main, attempt)
         self.ledger = Ledger(job.folder, runtime.rank, attempt) if job.loop.ledger else None
         self.meter = StepMeter(self.journal, job.loop, runtime, job.folder / STOP_FILE)
+        self.batches: Iterator[Batch] = iter(())
+
+    def start_loading(self) -> None:
+        """Load from the state's position on, to the end of the last epoch."""
+        self.sampler.set_position(self.state.position.epoch, self.state.position.step_in_epoch)
+        self.batches = iter(self.loader)
+        self.account = CostAccount(self.job.loop.num_loader_workers)
 
     def close(self) -> None:
-        """Close the files."""
+        """End the loader processes and close the files."""
+        self.batches = iter(())
         self.journal.close()
         if self.ledger is not None:
             self.ledger.close()
+
+
+def _plan(job: TrainJob, dataset: TaskDataset, classes: Sequence[str], world_size: int) -> SamplingPlan:
+    repeats = build_repeats(job.sampler, dataset, classes)
+    in_epoch = len(dataset) if repeats is None else repeats.total
+    return SamplingPlan(
+        num_samples=len(dataset),
+        batch_size=max(1, in_epoch) if job.loop.batch_size == "full" else job.loop.batch_size,
+        world_size=world_size,
+        micro_batch=job.loop.micro_batch,
+        seed=job.spec.seed,
+        repeats=repeats,
+    )
 
 
 def train(job: TrainJob, runtime: Runtime) -> dict[str, Any]:
@@ -75,6 +94,7 @@ def train(job: TrainJob, runtime: Runtime) -> dict[str, Any]:
     try:
         _restore(run)
         _announce(run)
+        run.start_loading()
         for epoch in range(run.state.position.epoch, job.loop.epochs):
             if _stops_early(run):
                 break
@@ -97,8 +117,11 @@ def _restore(run: _Run) -> None:
 def _announce(run: _Run) -> None:
     job, state = run.job, run.state
     workers = gather_objects({"host": socket.gethostname(), "pid": os.getpid()})
-    if job.loop.sync_bn and run.runtime.device.type != "cuda":
-        run.journal.event("warning", "loop.sync_bn has no effect on the CPU: each worker normalises its own images")
+    for warning in _warnings(run):
+        run.journal.event("warning", warning)
+    if run.is_main and state.position.step == 0:
+        for note in [*sampler_notes(job.sampler, run.plan.repeats), *run.task.notes()]:
+            run.journal.event("note", note)
     run.journal.write(
         "start",
         world_size=run.runtime.world_size,
@@ -109,20 +132,33 @@ def _announce(run: _Run) -> None:
         first_step=state.position.step,
         parameters=sum(p.numel() for p in state.model.parameters()),
         train_images=run.plan.num_samples,
+        epoch_images=run.plan.num_drawn,
         workers=workers,
     )
 
 
+def _warnings(run: _Run) -> Iterator[str]:
+    """Yield which settings have no effect in this run."""
+    job, loop = run.job, run.job.loop
+    if loop.sync_bn and run.runtime.device.type != "cuda":
+        yield "loop.sync_bn has no effect on the CPU: each worker normalises its own images"
+    frozen = loop.fine_tune.freeze_epochs if loop.fine_tune else 0
+    if frozen != "all" and frozen >= loop.epochs:
+        yield f"loop.fine_tune.freeze_epochs is {frozen}, the run has {loop.epochs} epochs: only the head is trained"
+    evaluations = 0 if job.val_split is None else -(-loop.epochs // loop.eval_every)
+    yield from schedule_warnings(loop.schedule, loop.epochs, run.plan.steps_per_epoch, evaluations)
+
+
 def _train_epoch(run: _Run, epoch: int) -> None:
     """Train from the state's position to the end of the epoch."""
-    state, meter, account = run.state, run.meter, CostAccount(run.job.loop.num_loader_workers)
-    run.sampler.set_position(epoch, state.position.step_in_epoch)
-    state.runner.train()
-    batches = iter(run.loader)
+    state, meter, account = run.state, run.meter, run.account
+    account.start()
+    if state.start_epoch(epoch):
+        run.journal.event("note", f"from epoch {epoch + 1} on all stages of the model are trained")
     meter.start_epoch(epoch)
-    for micro in run.sampler.micro_batches():
+    for micro in run.sampler.micro_batches(epoch):
         meter.waiting()
-        batch = next_batch(batches)
+        batch = next_batch(run.batches)
         meter.loaded()
         batch.share, batch.step_share, batch.step_key = micro.share, micro.step_share, state.position.step
         if run.ledger is not None:
@@ -161,7 +197,7 @@ def _end_epoch(run: _Run, epoch: int) -> None:
     metrics: dict[str, float] = {}
     started = time.perf_counter()
     if job.val_split is not None and ((epoch + 1) % job.loop.eval_every == 0 or is_last):
-        batch_size = max(1, job.loop.micro_batch or job.loop.batch_size // run.runtime.world_size)
+        batch_size = max(1, job.loop.micro_batch or run.plan.batch_size // run.runtime.world_size)
         metrics, _ = evaluate(run.task, state.evaluated, job.val_split, batch_size, state.precision, run.runtime)
         state.last_metrics = metrics
         _observe(run, metrics)
@@ -174,16 +210,17 @@ def _end_epoch(run: _Run, epoch: int) -> None:
         train_s=state.train_s,
         eval_s=time.perf_counter() - started,
     )
-    if metrics:  # the same on all ranks; to tell Ray's controller is a barrier, too dear for every short epoch
-        run.runtime.report({"epoch": epoch + 1, "step": state.position.step, **metrics})
     if is_last or (epoch + 1) % job.checkpoint.every_epochs == 0:
         _save(run)
+    if metrics:  # the same on all ranks; to tell Ray's controller is a barrier, too dear for every short epoch
+        run.runtime.report({"epoch": epoch + 1, "step": state.position.step, **metrics})
 
 
 def _observe(run: _Run, metrics: dict[str, float]) -> None:
     """Tell the schedule, best-weights selection and early stopping of an evaluation."""
     loop, state = run.job.loop, run.state
-    state.schedule.observe(_metric(run, metrics, loop.schedule.metric))
+    if isinstance(loop.schedule, PlateauSettings):
+        state.schedule.observe(_metric(run, metrics, loop.schedule.metric))
     value = _metric(run, metrics, loop.metric)
     if _is_better(value, state.best_metric):
         state.best_metric = value

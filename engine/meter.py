@@ -21,32 +21,45 @@ SECONDS_BETWEEN_SYNCS = 0.5
 MOST_STEPS_BETWEEN_SYNCS = 100
 
 
-def cpu_seconds(num_children: int) -> float:
-    """CPU time of this process, and of its loader processes where it has some."""
-    total = time.process_time()
-    if num_children:
-        for child in psutil.Process().children(recursive=True):
-            try:
-                times = child.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            total += times.user + times.system
+def children_cpu_seconds() -> float:
+    """CPU time of the processes that this one started and that are still there."""
+    total = 0.0
+    for child in psutil.Process().children(recursive=True):
+        try:
+            times = child.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
     return total
 
 
 class CostAccount:
-    """Adds the CPU and wall time spent since its making, or since the last `settle`, to a run's totals."""
+    """Adds the CPU and wall time of training to a run's totals; what happens between `settle` and `start` is left out.
+
+    Loader processes work for the next epoch then, so that their CPU time counts from first to last.
+
+    Args:
+        num_loader_workers: where there are none, this process starts none that work for the training.
+    """
 
     def __init__(self, num_loader_workers: int) -> None:
-        self._children = num_loader_workers
-        self._cpu_s, self._s = cpu_seconds(self._children), time.perf_counter()
+        self._has_loaders = num_loader_workers > 0
+        self._loaders_s = self._loaders()
+        self.start()
+
+    def start(self) -> None:
+        """Count from here on."""
+        self._cpu_s, self._s = time.process_time(), time.perf_counter()
 
     def settle(self, state: TrainState) -> None:
         """Add what was spent; every rank must call it."""
-        cpu_s, s = cpu_seconds(self._children), time.perf_counter()
-        state.train_cpu_s += sum(gather_objects(cpu_s - self._cpu_s))
+        loaders_s, cpu_s, s = self._loaders(), time.process_time(), time.perf_counter()
+        state.train_cpu_s += sum(gather_objects(cpu_s - self._cpu_s + loaders_s - self._loaders_s))
         state.train_s += s - self._s
-        self._cpu_s, self._s = cpu_s, s
+        self._loaders_s, self._cpu_s, self._s = loaders_s, cpu_s, s
+
+    def _loaders(self) -> float:
+        return children_cpu_seconds() if self._has_loaders else 0.0
 
 
 class StepMeter:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from foundation.errors import ConfigError
 
@@ -49,3 +50,10 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has_bf16()
         name = "bf16" if has_bf16 else "fp32"
     return Precision(name, device)
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """Turn uint8 images into [0, 1] in the dtype that the forward pass computes in."""
+    device = images.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+    return images.to(dtype) / 255

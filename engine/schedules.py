@@ -6,7 +6,17 @@ All but `plateau` are pure functions of the optimizer step, so a resumed run nee
 import math
 from dataclasses import dataclass, field
 
-from engine.settings import ScheduleSettings
+from engine.schedule_settings import (
+    CosineSettings,
+    ExponentialSettings,
+    LinearSettings,
+    MultistepSettings,
+    OneCycleSettings,
+    PlateauSettings,
+    PolynomialSettings,
+    ScheduleSettings,
+    StepSettings,
+)
 
 
 def warmup_factor(step: int, warmup_steps: int) -> float:
@@ -20,21 +30,61 @@ def decay_factor(
     """The schedule's factor at 0-based optimizer step `step`, warm-up left aside; `plateau` is 1 here."""
     progress = min(1.0, max(0, step - warmup_steps) / max(1, total_steps - 1 - warmup_steps))
     epoch = step // steps_per_epoch
-    match settings.name:
-        case "linear":
+    match settings:
+        case LinearSettings():
             return 1.0 - (1.0 - settings.final_factor) * progress
-        case "cosine":
+        case CosineSettings():
             return settings.final_factor + (1.0 - settings.final_factor) * 0.5 * (1.0 + math.cos(math.pi * progress))
-        case "polynomial":
+        case PolynomialSettings():
             return settings.final_factor + (1.0 - settings.final_factor) * (1.0 - progress) ** settings.power
-        case "step":
+        case StepSettings():
             return float(settings.factor ** (epoch // settings.step_epochs))
-        case "multistep":
+        case MultistepSettings():
             return float(settings.factor ** sum(epoch >= milestone for milestone in settings.milestones))
-        case "exponential":
+        case ExponentialSettings():
             return float(settings.factor**epoch)
+        case OneCycleSettings():
+            return _one_cycle(settings, max(0, step - warmup_steps), max(1, total_steps - warmup_steps))
         case _:
             return 1.0
+
+
+def _one_cycle(settings: OneCycleSettings, step: int, total_steps: int) -> float:
+    """As torch's OneCycleLR: up until step `rise` x total_steps - 1, down until the last step."""
+    first = 1.0 / settings.start_divisor
+    last, top = total_steps - 1, settings.rise * total_steps - 1.0
+    if step < top:
+        return _between(first, 1.0, step / top, settings.shape)
+    return _between(1.0, first / settings.final_divisor, (step - top) / (last - top), settings.shape)
+
+
+def _between(start: float, end: float, share: float, shape: str) -> float:
+    share = min(1.0, share)
+    if shape == "cosine":
+        share = 0.5 * (1.0 - math.cos(math.pi * share))
+    return start + (end - start) * share
+
+
+def schedule_warnings(settings: ScheduleSettings, epochs: int, steps_per_epoch: int, evaluations: int) -> list[str]:
+    """Say which part of the settings a run of this length never comes to.
+
+    Args:
+        evaluations: how often the run is evaluated.
+    """
+    warmup_steps = Schedule(settings, epochs * steps_per_epoch, steps_per_epoch).warmup_steps
+    found = []
+    if warmup_steps >= epochs * steps_per_epoch:
+        found.append(f"the warm-up of {warmup_steps} steps does not end in the {epochs * steps_per_epoch} of this run")
+    match settings:
+        case StepSettings() if settings.step_epochs >= epochs:
+            found.append(f"loop.schedule.step_epochs is {settings.step_epochs}, and the run has {epochs} epochs")
+        case MultistepSettings():
+            late = [str(milestone) for milestone in settings.milestones if milestone >= epochs]
+            if late:
+                found.append(f"loop.schedule.milestones: {', '.join(late)} lie beyond the run's {epochs} epochs")
+        case PlateauSettings() if settings.patience + 1 >= evaluations:
+            found.append(f"loop.schedule.patience is {settings.patience}, and the run has {evaluations} evaluations")
+    return [f"{text}: this has no effect" for text in found]
 
 
 @dataclass
@@ -61,9 +111,9 @@ class Schedule:
 
     def observe(self, value: float) -> None:
         """Tell the plateau schedule an evaluation's metric (higher is better)."""
-        if self.settings.name != "plateau":
+        if not isinstance(self.settings, PlateauSettings):
             return
-        if self.best is None or value > self.best:
+        if self.best is None or value > self.best + self.settings.min_delta:
             self.best, self.bad_evaluations = value, 0
             return
         self.bad_evaluations += 1

@@ -2,64 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
-from foundation.settings import FromList, StrictModel
-
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class OptimizerSettings(StrictModel):
-    """An optimizer of `torch.optim`, by its own name and with its own arguments."""
-
-    name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam"] = "adamw"
-    """Its name in `torch.optim`, in lower case."""
-    lr: PositiveFloat = 1e-3
-    """Learning rate for the global batch, before the schedule's factor."""
-    weight_decay: NonNegativeFloat = 0.0
-    """As the optimizer has it: decoupled for adamw, added to the gradient for the others."""
-    momentum: Probability = 0.9
-    """For sgd and rmsprop."""
-    nesterov: bool = False
-    """For sgd."""
-    betas: Annotated[tuple[float, float], FromList] = (0.9, 0.999)
-    """For adam, adamw, nadam."""
-    no_decay_on_norm_and_bias: bool = True
-    """Weight decay touches matrices and kernels only."""
-
-
-class ScheduleSettings(StrictModel):
-    """The learning rate over the run, as a factor on `optimizer.lr`."""
-
-    name: Literal[
-        "constant",
-        "linear",
-        "cosine",
-        "step",
-        "multistep",
-        "exponential",
-        "polynomial",
-        "plateau",
-    ] = "cosine"
-    """How the rate falls after the warm-up; the keys below say to which of them they belong."""
-    warmup_steps: NonNegativeInt = 0
-    """Linear warm-up from near 0 over this many optimizer steps, before any schedule."""
-    warmup_epochs: NonNegativeFloat = 0.0
-    """The same in epochs; the longer of the two counts."""
-    final_factor: Probability = 0.01
-    """linear, cosine, polynomial: the factor at the last step."""
-    step_epochs: PositiveInt = 10
-    """step: multiply by `factor` every so many epochs."""
-    milestones: Annotated[tuple[PositiveInt, ...], FromList] = ()
-    """multistep: the epochs at which to multiply by `factor`."""
-    factor: PositiveFloat = 0.1
-    """step, multistep, plateau: the multiplier; exponential: the multiplier per epoch."""
-    power: PositiveFloat = 2.0
-    """polynomial: the exponent."""
-    patience: NonNegativeInt = 3
-    """plateau: evaluations without improvement before the rate is multiplied by `factor`."""
-    metric: str | None = None
-    """plateau: the validation metric to watch; null = the task's main metric."""
+from engine.optimizer_settings import AdamwSettings, OptimizerSettings
+from engine.schedule_settings import CosineSettings, ScheduleSettings
+from foundation.settings import FromList, Probability, StrictModel, default_name
 
 
 class EarlyStopSettings(StrictModel):
@@ -73,19 +28,47 @@ class EarlyStopSettings(StrictModel):
     """A metric has improved if it is better than the best by more than this."""
 
 
+class FineTuneSettings(StrictModel):
+    """What of a pretrained model is trained, when and how fast; its stages go from the stem to the head."""
+
+    freeze_epochs: NonNegativeInt | Literal["all"] = 0
+    """All stages but the head rest in the first so many epochs: neither weights nor running statistics change, and
+    nothing is dropped out in them. all = to the end, a linear probe."""
+    backbone_lr: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Factor on the learning rate of all stages but the head."""
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Factor on the learning rate from each stage to the one before it; the head has the full rate."""
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> "FineTuneSettings":
+        has_rates = self.backbone_lr != 1.0 or self.layer_decay != 1.0
+        if not has_rates and self.freeze_epochs == 0:
+            raise ValueError(
+                "nothing is asked for; give `freeze_epochs`, `backbone_lr` or `layer_decay`, or leave it out"
+            )
+        if has_rates and self.freeze_epochs == "all":
+            raise ValueError(
+                "`backbone_lr` and `layer_decay` have no effect where `freeze_epochs: all` trains the head only"
+            )
+        return self
+
+
 class LoopSettings(StrictModel):
     """The training loop, the same for every task."""
 
     epochs: PositiveInt = 10
     """Passes over the train split."""
-    batch_size: PositiveInt = 16
-    """GLOBAL batch: images per optimizer step over all workers; kept when their number changes."""
+    batch_size: PositiveInt | Literal["full"] = 16
+    """GLOBAL batch: images per optimizer step over all workers; kept when their number changes. full = one step per
+    epoch, over all its images; needs `micro_batch`."""
     micro_batch: PositiveInt | None = None
     """At most so many images per worker in one forward pass; gradient accumulation does the rest."""
-    optimizer: OptimizerSettings = OptimizerSettings()
+    optimizer: OptimizerSettings = AdamwSettings()
     """The optimizer and its arguments."""
-    schedule: ScheduleSettings = ScheduleSettings()
+    schedule: ScheduleSettings = CosineSettings()
     """The learning rate over the run."""
+    fine_tune: FineTuneSettings | None = None
+    """Freeze a pretrained model's backbone, or train it at lower rates; null = everything at the same rate."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto = bf16 where the device has it in hardware, else fp32. fp16 (GPU only) uses a gradient scaler."""
     clip_norm: PositiveFloat | None = None
@@ -112,6 +95,66 @@ class LoopSettings(StrictModel):
     """Processes that load and augment, per training worker; 0 = in the training process."""
     ledger: bool = False
     """Write the sample ids of every step to `ledger-RANK.jsonl` in the stage's folder."""
+
+    @model_validator(mode="after")
+    def _full_batch_in_parts(self) -> "LoopSettings":
+        if self.batch_size == "full" and self.micro_batch is None:
+            raise ValueError("`batch_size: full` needs `micro_batch`, the images that fit into memory at once")
+        return self
+
+
+class RandomSamplerSettings(StrictModel):
+    """Every training image once an epoch, in random order."""
+
+    name: Literal["random"] = "random"
+    """How the images of an epoch are drawn."""
+
+
+class ClassBalancedSamplerSettings(StrictModel):
+    """Every class equally often: draw a class, then one of its images. An epoch is as long as the split."""
+
+    name: Literal["class_balanced"]
+
+
+class SquareRootSamplerSettings(StrictModel):
+    """Every class in proportion to the square root of its images: halfway between random and class_balanced."""
+
+    name: Literal["square_root"]
+
+
+class OversampleSettings(StrictModel):
+    """Images of rarer classes are repeated until every class is shown as often as the largest; none is left out."""
+
+    name: Literal["oversample"]
+
+
+class UndersampleSettings(StrictModel):
+    """Of every class as many images as the smallest has, other ones in every epoch."""
+
+    name: Literal["undersample"]
+
+
+class RepeatFactorSettings(StrictModel):
+    """Repeat images of classes that few images show (Gupta et al. 2019, arXiv:1908.03195, section 4.1)."""
+
+    name: Literal["repeat_factor"]
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
+    """A class in less than this share f of the images has its images repeated sqrt(threshold / f) times."""
+
+
+SamplerSettings = Annotated[
+    Annotated[
+        RandomSamplerSettings
+        | ClassBalancedSamplerSettings
+        | SquareRootSamplerSettings
+        | OversampleSettings
+        | UndersampleSettings
+        | RepeatFactorSettings,
+        Discriminator("name"),
+    ],
+    default_name("random"),
+]
+"""How the images of an epoch are drawn, by `name`."""
 
 
 class ResourceSettings(StrictModel):
@@ -144,5 +187,8 @@ class CheckpointSettings(StrictModel):
     num_to_keep: PositiveInt = 2
     """The newest checkpoints that stay on disk."""
 
+
+EnsembleMethod = Literal["max_voting", "averaging", "weighted_averaging", "stacking"]
+"""How the answers of several models become one, in a stage of `kind: ensemble`."""
 
 JsonDict = dict[str, Any]

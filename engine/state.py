@@ -1,6 +1,7 @@
 """What changes while a run trains, and how it goes into a checkpoint and comes back bit for bit."""
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from engine.checkpoint import Position
 from engine.ema import WeightAverage
+from engine.fine_tuning import Freezer, rate_factors, stages_of
 from engine.job import TrainJob
 from engine.optimizers import build_optimizer
 from engine.precision import Precision, resolve_precision
@@ -31,6 +33,9 @@ class TrainState:
     scaler: torch.amp.GradScaler
     precision: Precision
     average: WeightAverage | None
+    wrap: Callable[[nn.Module], nn.Module]
+    """Makes the runner of the model."""
+    freezer: Freezer | None = None
     position: Position = field(default_factory=lambda: Position(0, 0, 0))
     train_cpu_s: float = 0.0
     """CPU seconds of all ranks and their loaders spent on training steps, over all attempts."""
@@ -46,6 +51,21 @@ class TrainState:
     def evaluated(self) -> nn.Module:
         """The network whose quality counts: the average where there is one."""
         return self.average.model if self.average is not None else self.model
+
+    def start_epoch(self, epoch: int) -> bool:
+        """Make the model ready to train; return whether stages were freed or frozen, for which it is wrapped anew.
+
+        DDP averages the gradients of those parameters that were to be trained when it was made.
+        """
+        has_changed = self.freezer is not None and self.freezer.set_epoch(epoch)
+        if has_changed:
+            if isinstance(self.runner, nn.parallel.DistributedDataParallel):
+                self.runner._remove_autograd_hooks()  # type: ignore[no-untyped-call]
+            self.runner = self.wrap(self.model)
+        self.runner.train()
+        if self.freezer is not None:
+            self.freezer.rest()
+        return has_changed
 
     def to_checkpoint(self) -> dict[str, Any]:
         """Everything needed to continue exactly, as tensors and plain values."""
@@ -76,7 +96,7 @@ class TrainState:
             if self.average is not None and saved["average"] is not None:
                 self.average.model.load_state_dict(saved["average"])
                 self.average.updates = saved["average_updates"]
-            self.optimizer.load_state_dict(saved["optimizer"])
+            self._load_optimizer(saved["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise WeightsError(
                 f"the checkpoint was written by another model or optimizer ({str(error).splitlines()[0]}). "
@@ -88,6 +108,13 @@ class TrainState:
         names = ("train_cpu_s", "train_s", "best_metric", "best_watched", "bad_evaluations", "last_metrics")
         for name in names:
             setattr(self, name, saved.get(name, getattr(self, name)))
+
+    def _load_optimizer(self, saved: dict[str, Any]) -> None:
+        """Take the optimizer's state, but keep the rates and factors of the settings: a search may change them."""
+        settings = [{k: value for k, value in group.items() if k != "params"} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(saved)
+        for group, kept in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(kept)
 
 
 def build_state(job: TrainJob, task: Task, plan: SamplingPlan, runtime: Runtime) -> TrainState:
@@ -101,15 +128,26 @@ def build_state(job: TrainJob, task: Task, plan: SamplingPlan, runtime: Runtime)
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     average = WeightAverage(model, loop.ema) if loop.ema else None
     precision = resolve_precision(loop.precision, runtime.device)
-    runner: nn.Module = torch.compile(model) if loop.compile else model  # type: ignore[assignment]
+    stages = stages_of(model) if loop.fine_tune else []
+    factors = rate_factors(stages, loop.fine_tune) if loop.fine_tune else None
+    optimizer = build_optimizer(model, loop.optimizer, factors)
+    freezer = Freezer(model, stages, loop.fine_tune.freeze_epochs) if loop.fine_tune else None
+    if freezer is not None:
+        freezer.set_epoch(0)
+
+    def wrap(model: nn.Module) -> nn.Module:
+        return runtime.prepare_model(torch.compile(model) if loop.compile else model)  # type: ignore[arg-type]
+
     return TrainState(
         model=model,
-        runner=runtime.prepare_model(runner),
-        optimizer=build_optimizer(model, loop.optimizer),
+        runner=wrap(model),
+        optimizer=optimizer,
         schedule=Schedule(loop.schedule, loop.epochs * plan.steps_per_epoch, plan.steps_per_epoch),
         scaler=precision.scaler(),
         precision=precision,
         average=average,
+        wrap=wrap,
+        freezer=freezer,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -76,6 +77,10 @@ class TaskDataset(Protocol):
 
     def __getitem__(self, key: SampleKey) -> Any: ...
 
+    def sample_labels(self) -> Sequence[np.ndarray]:
+        """The classes that each sample shows, by sample id: (N,) int64 in 0 … K-1, each once; N may be 0."""
+        ...
+
 
 class Task(Protocol):
     """One vision problem, ready to be trained. Built from its settings in every worker."""
@@ -98,6 +103,13 @@ class Task(Protocol):
 
     def preprocessing(self) -> dict[str, Any]:
         """What a bundle must say so that the same pixels reach the model in production."""
+        ...
+
+    def notes(self) -> list[str]:
+        """What a user should hear at the start of a training, such as a head made anew for other classes.
+
+        Called once, on rank 0 only, after model and data were built.
+        """
         ...
 
 

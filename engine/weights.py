@@ -5,7 +5,7 @@ import logging
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class LoadReport:
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
-    """In the model, not in the weights; only BatchNorm step counters are allowed to be."""
+    """In the model, not in the weights; only BatchNorm step counters and what may differ are allowed to be."""
     unexpected: tuple[str, ...]
     """In the weights, not in the model; not used."""
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
@@ -73,7 +73,14 @@ def load_state(uri: str, *, architecture: str | None = None) -> State:
     return _read(Path(uri))
 
 
-def load_into(model: nn.Module, state: Mapping[str, Tensor], *, what: str, allow_head_mismatch: bool) -> LoadReport:
+def load_into(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    what: str,
+    allow_head_mismatch: bool,
+    may_differ: Collection[str] = (),
+) -> LoadReport:
     """Fit a state dict into a model, in place.
 
     A prefix that all fitting names share (`backbone.`, `backbone.body.`) is found and taken off.
@@ -83,6 +90,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], *, what: str, allow
         allow_head_mismatch: True: tensors that differ in their first size only, as those of a head for other
             classes do, keep their random start, and surplus tensors are left out; both are logged.
             False: names and shapes must agree exactly.
+        may_differ: names of tensors that may besides be missing or of any shape, as a head's; they keep their start.
 
     Raises:
         WeightsError: listing what does not fit, with both shapes.
@@ -93,7 +101,9 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], *, what: str, allow
     mismatched = tuple(
         (name, found[name], wanted[name]) for name in wanted if found.get(name, wanted[name]) != wanted[name]
     )
-    is_other_head = all(theirs[1:] == ours[1:] and theirs and ours for _, theirs, ours in mismatched)
+    is_other_head = all(
+        name in may_differ or (theirs[1:] == ours[1:] and theirs and ours) for name, theirs, ours in mismatched
+    )
     if mismatched and not (allow_head_mismatch and is_other_head):
         raise WeightsError(
             f"the weights do not fit {what}: {_listing(_shapes(entry) for entry in mismatched)}. Give weights of the "
@@ -103,7 +113,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], *, what: str, allow
     result = _load(model, {name: tensor for name, tensor in state.items() if name not in unfit}, what)
     missing = tuple(name for name in result.missing_keys if name not in unfit)
     unexpected = tuple(name for name in result.unexpected_keys if not name.endswith(COUNTER))
-    if absent := [name for name in missing if not name.endswith(COUNTER)]:
+    if absent := [name for name in missing if not name.endswith(COUNTER) and name not in may_differ]:
         raise WeightsError(
             f"the weights do not fit {what}: {len(absent)} of its {len(wanted)} tensors are not in them: "
             f"{_listing(absent)}. The weights begin with {_listing(list(found)[:3])}; give weights of the same model."

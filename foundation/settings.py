@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt
 
 
 class StrictModel(BaseModel):
@@ -31,3 +31,21 @@ FilePath = Annotated[Path, BeforeValidator(_path_from_text)]
 
 FromList = BeforeValidator(_tuple_from_list)
 """Lets a YAML list fill a tuple field although the models are strict."""
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"expected [smallest, largest], got {list(value)}")
+    return value
+
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Size = Annotated[tuple[PositiveInt, PositiveInt], FromList]
+"""(height, width) in pixels."""
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], FromList, AfterValidator(_ordered)]
+"""[smallest, largest]."""
+
+
+def default_name(name: str) -> BeforeValidator:
+    """Complete a mapping that has no `name`, so that a union which is chosen by the name has a default."""
+    return BeforeValidator(lambda value: {"name": name, **value} if isinstance(value, dict) else value)

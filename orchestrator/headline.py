@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from engine.catalog import TASKS
+from engine.catalog import OUT_OF_FOLD_FAMILY, TASKS
 from orchestrator.execution.folders import StageRecord
 
 SHOWN_METRICS = 3
@@ -29,7 +29,8 @@ def main_metrics(
 def summary_rows(stages: Mapping[str, StageRecord], champion: Mapping[str, float]) -> list[SummaryRow]:
     """Return the lines of the table that a run ends with.
 
-    A train stage's own metrics, of its validation split, are left out where an evaluate stage measured its model.
+    A train stage's own metrics, of its validation split, are left out where an evaluate stage measured its model;
+    an ensemble's stay, to be compared with those of its members.
 
     Args:
         stages: the stages that are done, in their order.
@@ -39,16 +40,20 @@ def summary_rows(stages: Mapping[str, StageRecord], champion: Mapping[str, float
     return [
         _row(f"{name}.{metric}", value, champion)
         for name, record in stages.items()
-        if f"stage:{name}" not in measured
+        if record.kind == "ensemble" or f"stage:{name}" not in measured
         for metric, value in _headline(record.metrics)
     ]
 
 
 def _headline(metrics: Mapping[str, float]) -> Iterator[tuple[str, float]]:
-    """Yield a task's main metric and its variants, `map_50` beside `map`, in the task's own order."""
+    """Yield a task's main metric and its variants, `map_50` beside `map`, in the task's own order.
+
+    What an ensemble was fitted to looks better than it is, so its estimate for other images follows.
+    """
     for entry in TASKS.values():
-        for name in entry.metrics:
-            if name in metrics and f"{name}_".startswith(f"{entry.main_metric}_"):
+        variants = [name for name in entry.metrics if f"{name}_".startswith(f"{entry.main_metric}_")]
+        for name in (*variants, f"{OUT_OF_FOLD_FAMILY}{entry.main_metric}"):
+            if name in metrics:
                 yield name, metrics[name]
 
 

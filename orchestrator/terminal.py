@@ -20,6 +20,7 @@ PLAIN_INTERVAL_S = 10.0
 """Least time between two plain lines within an epoch."""
 REFRESH_PER_S = 4
 BAR_WIDTH = 30
+MOST_BOARD_LINES = 20
 SILENT_EVENTS = ("checkpoint",)
 
 
@@ -105,6 +106,8 @@ class Display:
         self._stage: StageProgress | None = None
         self._last_line = 0.0
         self._live: Live | None = None
+        self._board: list[str] = []
+        """Lines of a table that changes, shown instead of a bar."""
 
     def __enter__(self) -> Self:
         if not self._is_plain:
@@ -137,6 +140,8 @@ class Display:
         stage, kind = self._stage, record.get("kind")
         if kind == "event" and record.get("name") not in SILENT_EVENTS:
             self.message(f"{stage.name if stage else 'run'}: {record['message']}")
+        elif kind == "board":
+            self._board = list(record["lines"])
         elif stage and kind == "start":
             stage.start(record)
             self.message(f"{stage.name}: {_start_line(record)}")
@@ -180,7 +185,7 @@ class Display:
 
     def _show(self, stage: StageProgress | None) -> None:
         """Change what the live region shows, at once: the next message would otherwise repeat its old state."""
-        self._stage = stage
+        self._stage, self._board = stage, []
         if self._live:
             self._live.refresh()
 
@@ -195,6 +200,8 @@ class Display:
         stage = self._stage
         if stage is None:
             return Text("")
+        if self._board:
+            return Group(*map(_one_line, [f"{stage.name}  {self._board[0]}", *self._board[1:MOST_BOARD_LINES]]))
         if not stage.total_steps:
             return _one_line(f"{stage.name}  working")
         bar = Table.grid(padding=(0, 2))

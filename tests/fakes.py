@@ -98,6 +98,23 @@ def write_yolo_dataset(folder: Path, images: int = 8, image_size: tuple[int, int
     return folder
 
 
+CLASS_COLOURS = {"jade": (120, 220, 150), "opal": (180, 180, 250), "ruby": (250, 140, 140)}
+
+
+def write_class_folders(folder: Path, images: int = 4, image_size: tuple[int, int] = (40, 48)) -> Path:
+    """Write splits `train` and `val`, `SPLIT/CLASS/NN.png`: dark noise with one bright square in the class's colour."""
+    for split, seed in (("train", 0), ("val", 1)):
+        rng = np.random.default_rng(seed)
+        for name, colour in CLASS_COLOURS.items():
+            (folder / split / name).mkdir(parents=True)
+            for index in range(images):
+                image = rng.integers(0, 60, (*image_size, 3), dtype=np.uint8)
+                top, left = rng.integers(4, 12, 2)
+                image[top : top + 22, left : left + 22] = colour
+                cv2.imwrite(str(folder / split / name / f"{index:02d}.png"), image[..., ::-1])
+    return folder
+
+
 def _rectangles(rng: np.random.Generator, count: int, image_size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
     height, width = image_size
     image, lines = rng.integers(0, 60, (height, width, 3), dtype=np.uint8), []

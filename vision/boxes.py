@@ -5,6 +5,9 @@ Boxes are (N, 4) xyxy in absolute pixels, origin top left, width is `x2 - x1`. E
 
 import numpy as np
 
+CROP_MARGIN = 0.1
+"""Share of a box's sides that a classification crop shows around it, so that the object is not cut tight."""
+
 
 def _checked(boxes: np.ndarray) -> np.ndarray:
     """Return `boxes` with a floating dtype (integers become float64).
@@ -63,6 +66,27 @@ def clip_boxes(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     height, width = image_size
     boxes = _checked(boxes)
     return np.clip(boxes, 0, np.array([width, height, width, height], dtype=boxes.dtype))
+
+
+def crop_window(
+    box: np.ndarray, image_size: tuple[int, int], margin: float, least_px: int = 1
+) -> tuple[int, int, int, int]:
+    """Return the whole pixels of a box with some of its surroundings, cut off at the image's edges.
+
+    Args:
+        box: (4,) xyxy pixels with an area, inside its image.
+        image_size: (height, width).
+        margin: share of the box's own sides that is added to each of them.
+        least_px: pixels that are added at least.
+
+    Returns:
+        xyxy, never without area.
+    """
+    left, top = (int(side) for side in np.floor(box[:2]))
+    right, bottom = (int(side) for side in np.ceil(box[2:]))
+    margin_x, margin_y = (max(round(margin * side), least_px) for side in (right - left, bottom - top))
+    height, width = image_size
+    return max(left - margin_x, 0), max(top - margin_y, 0), min(right + margin_x, width), min(bottom + margin_y, height)
 
 
 def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:

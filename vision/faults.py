@@ -20,6 +20,10 @@ KINDS: dict[str, str] = {
     "broken_annotation": "an annotation, or one object of it, cannot be understood",
     "duplicate_box": "two boxes of one class overlap almost entirely (reported only)",
     "duplicate_image": "images hold the same bytes; across splits this is leakage (reported only)",
+    "near_duplicate_image": "images of two splits look the same: leakage, if they show the same (reported only)",
+    "unusual_size": "an object has the size of another class: its class may be wrong (reported only)",
+    "missing_class": "a class that nearly all images show is not annotated: it may be forgotten (reported only)",
+    "stray_field": "fields of an annotation that are not read contradict where it lies (reported only)",
     "class_typo": "a rare class name looks like a misspelt frequent one (reported only)",
 }
 """Every kind of fault and its meaning."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vision.file_stamp import FileStamp
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -27,6 +29,8 @@ class Record:
     """(N,) bool; crowd or difficult objects: not trained on, and neither hit nor miss in the metric."""
     area: np.ndarray
     """(N,) float64, pixels; the annotation's own area where it has one (COCO masks), else the box's."""
+    files: tuple[FileStamp, ...] = ()
+    """The image file and that of its annotation as they were when they were read; empty = not watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,46 @@ class Dataset:
 
     classes: tuple[str, ...]
     records: tuple[Record, ...]
+    faults: tuple[Fault, ...] = ()
+    """What was quarantined (dropped and counted), when the data set says `on_error: quarantine`."""
+    digest: str = ""
+    """sha256 over annotations and image files of this split."""
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """One image, or the part of one, with its class."""
+
+    sample_id: int
+    """Position in the split's fixed order; the id that samplers, ledgers and metrics use."""
+    name: str
+    """Unique within the data set, for example `cat/0001`."""
+    path: Path
+    image_size: tuple[int, int]
+    """(height, width) of the whole image file in pixels."""
+    label: int
+    """0 … K-1."""
+    box: tuple[int, int, int, int] | None = None
+    """The part that is looked at, xyxy in whole pixels of the file; None = all of it."""
+    files: tuple[FileStamp, ...] = ()
+    """As in `Record`."""
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(height, width) of the part that is looked at."""
+        if self.box is None:
+            return self.image_size
+        left, top, right, bottom = self.box
+        return bottom - top, right - left
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledDataset:
+    """One split of a data set for classification, read and checked."""
+
+    classes: tuple[str, ...]
+    records: tuple[LabelledImage, ...]
     faults: tuple[Fault, ...] = ()
     """What was quarantined (dropped and counted), when the data set says `on_error: quarantine`."""
     digest: str = ""

@@ -78,4 +78,26 @@ class ScenesData(DataBase):
     """(height, width)."""
 
 
-DataSettings = Annotated[VocData | CocoData | YoloData | ScenesData, Field(discriminator="format")]
+class ImageFolderData(DataBase):
+    """One folder per class: `SPLIT/CLASS/*`, or `CLASS/*` alone, which is then the split `train`."""
+
+    format: Literal["imagefolder"] = "imagefolder"
+    root: FilePath
+    """The folder that holds the splits, or the classes."""
+    val_from_train: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Hold this share of every class of `train` out as the split `val`, where there is no such folder; null = none."""
+    seed: NonNegativeInt = 0
+    """Decides which images `val_from_train` holds out; the pipeline's own seed does not."""
+
+
+class DigitsData(DataBase):
+    """Handwritten digits, 8 x 8 pixels, as scikit-learn brings them along; written as PNG files on first use."""
+
+    format: Literal["digits"] = "digits"
+    root: FilePath | None = None
+    """Where to keep the files; null = a folder in the user's cache."""
+
+
+DataSettings = Annotated[
+    VocData | CocoData | YoloData | ScenesData | ImageFolderData | DigitsData, Field(discriminator="format")
+]

@@ -10,7 +10,8 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.ops import MultiScaleRoIAlign
 
-from detection.models.pyramid import build_pyramid
+from detection.models.fitted_anchors import FittedAnchors
+from detection.models.pyramid import build_pyramid, parts_of
 from detection.models.torchvision_parts import (
     ClassRows,
     FloatAnchors,
@@ -23,7 +24,8 @@ from detection.models.torchvision_parts import (
 )
 from detection.settings import BackboneSettings, DetectionSettings, FasterRcnnModel
 from foundation.errors import ConfigError
-from vision.backbones.norms import replace_norms
+from vision.layers.apply import apply_parts
+from vision.layers.settings import PartsSettings
 
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 ANCHOR_SCALE = 8
@@ -47,10 +49,10 @@ class FasterRcnn(GeneralizedRCNN):
 
     normalises_over_ranks = False
 
-    def __init__(self, stock: FasterRCNN) -> None:
+    def __init__(self, stock: FasterRCNN, anchor_kind: type[FloatAnchors]) -> None:
         super().__init__(stock.backbone, stock.rpn, stock.roi_heads, Normalize())
         anchors = stock.rpn.anchor_generator
-        self.rpn.anchor_generator = FloatAnchors(anchors.sizes, anchors.aspect_ratios)
+        self.rpn.anchor_generator = anchor_kind(anchors.sizes, anchors.aspect_ratios)
         float_outputs(self.rpn.head)
         float_outputs(self.roi_heads.box_predictor)
 
@@ -73,7 +75,7 @@ def build(settings: DetectionSettings, num_classes: int) -> FasterRcnn:
         stock = _build_from_settings(model, settings, num_classes + 1)
     else:
         stock = _build_official(model, settings, num_classes + 1)
-    detector = FasterRcnn(stock)
+    detector = FasterRcnn(stock, FittedAnchors if model.anchors == "auto" else FloatAnchors)
     if model.weights is not None:
         load_detector(
             detector,
@@ -107,16 +109,16 @@ def _build_from_settings(model: FasterRcnnModel, settings: DetectionSettings, nu
 
 
 def _build_official(model: FasterRcnnModel, settings: DetectionSettings, num_outputs: int) -> FasterRCNN:
-    own = BackboneSettings(norm=model.backbone.norm)
+    own = BackboneSettings(**{part: getattr(model.backbone, part) for part in PartsSettings.model_fields})
     if model.backbone != own:
         raise ConfigError(
-            f"model.official {model.official} has its own backbone: leave everything but `norm` out of model.backbone."
+            f"model.official {model.official} has its own backbone: leave everything but norm, activation, dropout and "
+            "init out of model.backbone."
         )
     stock = torchvision.models.get_model(
         model.official, weights=None, weights_backbone=None, num_classes=num_outputs, **_limits(model, settings)
     )
-    if own.norm != "batch":
-        replace_norms(stock.backbone.body, own.norm, str(model.official))
+    apply_parts(stock.backbone.body, parts_of(own), str(model.official), has_head=False)
     return stock
 
 

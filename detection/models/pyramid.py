@@ -12,6 +12,9 @@ from detection.settings import BackboneSettings
 from engine.weights import load_into, load_state
 from foundation.errors import ConfigError
 from vision.backbones import Trunk, build_backbone
+from vision.backbones.plain import timm_name_of
+from vision.layers.apply import apply_parts, are_named_after_parts
+from vision.layers.settings import PartsSettings
 
 COARSEST_LEVEL = 8
 
@@ -66,26 +69,40 @@ class Pyramid(nn.Module):
         return self.fpn(OrderedDict(self.body(images)))
 
 
+def parts_of(settings: BackboneSettings) -> PartsSettings:
+    """The parts to exchange; `norm: batch` has always meant "as the network has it" here, and stands in old bundles."""
+    parts = {part: getattr(settings, part) for part in PartsSettings.model_fields}
+    return PartsSettings(**{**parts, "norm": None if settings.norm == "batch" else settings.norm})
+
+
 def build_trunk(settings: BackboneSettings, levels: Sequence[int]) -> Trunk:
     """Build the trunk with its weights, if any; levels deeper than its last are left out."""
     uri = settings.weights
     is_tag = uri is not None and uri.startswith("timm:")
-    if is_tag and not settings.name.startswith("timm:"):
+    is_timm = timm_name_of(settings.name) is not None
+    if is_tag and not is_timm:
         raise ConfigError(
             f"backbone.weights {uri!r} fit timm's networks only, not {settings.name}; use `torchvision:IMAGENET1K_V1`."
         )
-    architecture = None if settings.name.startswith("timm:") else settings.name
+    architecture = None if is_timm else settings.name
 
-    def load(classifier: nn.Module) -> None:
+    parts = parts_of(settings)
+
+    def load(classifier: nn.Module) -> bool:
         assert uri is not None
         state = load_state(uri, architecture=architecture)
-        load_into(classifier, state, what=f"backbone {settings.name}", allow_head_mismatch=True)
+        what = f"backbone {settings.name}"
+        has_parts = architecture is not None and are_named_after_parts(state, classifier, parts, what, has_head=False)
+        if has_parts:
+            apply_parts(classifier, parts, what, has_head=False)
+        load_into(classifier, state, what=what, allow_head_mismatch=True)
+        return has_parts
 
     return build_backbone(
         settings.name,
         levels=levels,
         width=settings.width,
-        norm=settings.norm,
+        parts=parts,
         trainable_layers=settings.trainable_layers,
         timm_tag=uri.removeprefix("timm:") if is_tag and uri is not None else None,
         load=None if uri is None or is_tag else load,

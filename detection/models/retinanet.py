@@ -9,6 +9,7 @@ from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import Conv2dNormActivation
 
+from detection.models.fitted_anchors import FittedAnchors
 from detection.models.pyramid import Pyramid, build_pyramid
 from detection.models.torchvision_parts import (
     ClassRows,
@@ -39,15 +40,17 @@ class Retinanet(RetinaNet):
 
     normalises_over_ranks = False
 
-    def __init__(self, pyramid: Pyramid, settings: DetectionSettings, num_classes: int, num_convs: int) -> None:
+    def __init__(self, pyramid: Pyramid, settings: DetectionSettings, num_classes: int, model: RetinanetModel) -> None:
         levels = pyramid.levels
         sizes = tuple(tuple(int(ANCHOR_SCALE * 2 ** (level + step)) for step in OCTAVE_STEPS) for level in levels)
-        anchors = FloatAnchors(sizes, (ASPECT_RATIOS,) * len(sizes))
+        anchor_kind = FittedAnchors if model.anchors == "auto" else FloatAnchors
+        anchors = anchor_kind(sizes, (ASPECT_RATIOS,) * len(sizes))
+        num_anchors = anchors.num_anchors_per_location()[0]
         super().__init__(
             pyramid,
             num_classes,
             anchor_generator=anchors,
-            head=_build_head(pyramid.out_channels, anchors.num_anchors_per_location()[0], num_classes, num_convs),
+            head=_build_head(pyramid.out_channels, num_anchors, num_classes, model.head_convs),
             score_thresh=settings.score_threshold,
             nms_thresh=settings.nms_threshold,
             detections_per_img=settings.max_detections,
@@ -71,7 +74,7 @@ def build(settings: DetectionSettings, num_classes: int) -> Retinanet:
     if not isinstance(model, RetinanetModel):
         raise ConfigError(f"retinanet cannot be built from the settings of {model.name!r}; set `model.name`.")
     pyramid = build_pyramid(model.backbone, model.levels, model.fpn_channels, pools_extra_levels=False)
-    detector = Retinanet(pyramid, settings, num_classes, model.head_convs)
+    detector = Retinanet(pyramid, settings, num_classes, model)
     if model.weights is not None:
         load_detector(
             detector,

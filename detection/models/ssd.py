@@ -6,6 +6,7 @@ Source: Liu et al. 2016, arXiv:1512.02325.
 from torchvision.models.detection import ssd300_vgg16
 from torchvision.models.detection.ssd import SSDHead
 
+from detection.models.fitted_anchors import FittedDefaultBoxes
 from detection.models.ssd_parts import DefaultBoxes, Ssd, build_ssd_trunk, check_smallest_size
 from detection.models.torchvision_parts import ClassRows, Normalize, load_detector
 from detection.settings import DetectionSettings, SsdModel
@@ -24,15 +25,16 @@ def build(settings: DetectionSettings, num_classes: int) -> Ssd:
     model = settings.model
     if not isinstance(model, SsdModel):
         raise ConfigError(f"ssd cannot be built from the settings of {model.name!r}; set `model.name`.")
+    box_kind = FittedDefaultBoxes if model.anchors == "auto" else DefaultBoxes
     if model.backbone is None:
         stock = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=num_classes + 1)
         check_smallest_size(stock.backbone, settings, "ssd with VGG-16")
-        boxes = DefaultBoxes(ASPECT_RATIOS, steps=STEPS_AT_300)
+        boxes = box_kind(ASPECT_RATIOS, steps=STEPS_AT_300)
         normalize = Normalize(VGG_MEAN, VGG_STD, size_divisible=1)
         detector = Ssd(stock.backbone, boxes, stock.head, settings, num_classes, normalize)
     else:
         trunk = build_ssd_trunk(model.backbone, depthwise=False)
-        boxes = DefaultBoxes(ASPECT_RATIOS)
+        boxes = box_kind(ASPECT_RATIOS)
         head = SSDHead(trunk.out_channels, boxes.num_anchors_per_location(), num_classes + 1)
         detector = Ssd(trunk, boxes, head, settings, num_classes, Normalize(size_divisible=1))
     if model.weights is not None:

@@ -137,14 +137,14 @@ def check_smallest_size(backbone: nn.Module, settings: DetectionSettings, what: 
     Raises:
         ConfigError: naming the size.
     """
-    factor = (settings.multi_scale or (1.0, 1.0))[0]
+    factor = min((settings.multi_scale or (1.0,))[0], *settings.test_time.scales)
     height, width = (round(side * factor) for side in settings.image_size)
     try:
         copy.deepcopy(backbone).to("meta")(torch.zeros(1, 3, height, width, device="meta"))
     except RuntimeError as error:
         raise ConfigError(
-            f"image_size {height} x {width} (with multi_scale) is too small for {what}, which was made for 300 x 300. "
-            "Make it larger, or give model.backbone."
+            f"image_size {height} x {width} (with multi_scale and test_time.scales) is too small for {what}, which was "
+            "made for 300 x 300. Make it larger, or give model.backbone."
         ) from error
 
 

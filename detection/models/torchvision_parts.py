@@ -17,12 +17,11 @@ from detection.settings import DenseHeadModel
 from engine.distributed import mean_over_ranks
 from engine.weights import LoadReport, load_into, load_state
 from foundation.errors import ConfigError
+from vision.normalize import IMAGENET_MEAN, IMAGENET_STD
 
 Targets = list[dict[str, Tensor]]
 Losses = dict[str, Tensor]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 FROZEN_EPS = 1e-5
 """FrozenBatchNorm2d's epsilon, which torchvision left out when its oldest detectors were trained (vision#2933)."""
 COCO_ROWS = tuple(
@@ -32,6 +31,8 @@ COCO_ROWS = tuple(
 )
 """The 80 real ones among the 91 outputs of torchvision's COCO detectors, in the order of COCO's categories."""
 COCO_OUTPUTS = 91
+FITTED = "fitted_"
+"""Beginning of the names of tensors that hold anchors fitted to the data; published weights have none."""
 
 
 class Normalize(GeneralizedRCNNTransform):
@@ -179,7 +180,8 @@ def load_detector(
     for rows in class_rows:
         for name in [name for name in state if name in own and re.search(rows.pattern, name)]:
             state[name] = _select_rows(state[name], len(own[name]), num_outputs, has_background, rows.is_class_major)
-    return load_into(model, state, what=what, allow_head_mismatch=True)
+    fitted = [name for name in own if name.rpartition(".")[2].startswith(FITTED)]
+    return load_into(model, state, what=what, allow_head_mismatch=True, may_differ=fitted)
 
 
 def _select_rows(theirs: Tensor, num_rows: int, num_outputs: int, has_background: bool, is_class_major: bool) -> Tensor:

@@ -5,6 +5,7 @@ task-aligned assignment. Shape letters: B images, A anchor points of all levels,
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,7 @@ INITIAL_DISTANCE = 1.5
 CLS_WEIGHT = 1.0
 BOX_WEIGHT = 2.5
 L1_WEIGHT = 0.25
+FINEST_LEVEL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ SIZES = {
 class YoloHead(nn.Module):
     """Decoupled head: at each level one branch for classes and one for the distances to the four sides."""
 
-    def __init__(self, in_channels: tuple[int, int, int], hidden: int, num_classes: int, *, depthwise: bool) -> None:
+    def __init__(self, in_channels: Sequence[int], hidden: int, num_classes: int, *, depthwise: bool) -> None:
         super().__init__()
 
         def branches() -> nn.ModuleList:
@@ -80,7 +82,7 @@ class YoloHead(nn.Module):
         self.cls_preds = nn.ModuleList(_biased_conv(hidden, num_classes, prior) for _ in in_channels)
         self.box_preds = nn.ModuleList(_biased_conv(hidden, 4, INITIAL_DISTANCE) for _ in in_channels)
 
-    def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
+    def forward(self, features: tuple[Tensor, ...]) -> list[Tensor]:
         """Return (B, 4 + K, H, W) per level: raw left, top, right, bottom, then class logits."""
         return [
             torch.cat((box_pred(box_convs(x)), cls_pred(cls_convs(x))), dim=1)
@@ -103,10 +105,12 @@ class YoloDetector(nn.Module):
 
     normalises_over_ranks = True
 
-    def __init__(self, size: Size, num_classes: int, settings: DetectionSettings) -> None:
+    def __init__(self, size: Size, num_classes: int, settings: DetectionSettings, levels: Sequence[int]) -> None:
         super().__init__()
-        channels = size.widths[2:]
-        trunk = CspDarknet(size.widths, size.depths, ConvBnAct(3, size.widths[0], 3, 2), depthwise=False)
+        channels = size.widths[-len(levels) :]
+        has_stride_4 = levels[0] == FINEST_LEVEL
+        stem = ConvBnAct(3, size.widths[0], 3, 2)
+        trunk = CspDarknet(size.widths, size.depths, stem, depthwise=False, has_stride_4=has_stride_4)
         self.backbone = PathAggregation(trunk, channels, size.neck_depth, depthwise=False)
         self.head = YoloHead(channels, size.head, num_classes, depthwise=size.depthwise_head)
         self.settings = settings
@@ -175,7 +179,7 @@ def build(settings: DetectionSettings, num_classes: int) -> YoloDetector:
     model = settings.model
     if not isinstance(model, YoloModel):
         raise ConfigError(f"yolo cannot be built from the settings of {model.name!r}; set `model.name: yolo`.")
-    detector = YoloDetector(SIZES[model.size], num_classes, settings)
+    detector = YoloDetector(SIZES[model.size], num_classes, settings, model.levels)
     if model.weights is not None:
         load_into(detector, load_state(model.weights), what=f"yolo {model.size}", allow_head_mismatch=True)
     return detector

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-STRIDES = (8, 16, 32)
+FEWEST_STRIDES = (8, 16, 32)
 BATCH_NORM_EPS = 1e-3
 BATCH_NORM_MOMENTUM = 0.03
 
@@ -119,10 +119,20 @@ class CspDarknet(nn.Module):
         widths: channels after the stem and after each stage.
         depths: bottlenecks in each stage.
         stem: maps (B, 3, H, W) to (B, widths[0], H/2, W/2).
+        has_stride_4: give out the first stage's map as well.
     """
 
-    def __init__(self, widths: Sequence[int], depths: Sequence[int], stem: nn.Module, *, depthwise: bool) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        stem: nn.Module,
+        *,
+        depthwise: bool,
+        has_stride_4: bool = False,
+    ) -> None:
         super().__init__()
+        self.has_stride_4 = has_stride_4
         self.stem = stem
         down = [build_conv(a, b, 3, 2, depthwise=depthwise) for a, b in pairwise(widths)]
         csp = [
@@ -134,22 +144,30 @@ class CspDarknet(nn.Module):
         self.dark4 = nn.Sequential(down[2], csp[2])
         self.dark5 = nn.Sequential(down[3], SppBottleneck(widths[4], widths[4]), csp[3])
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the maps of strides 8, 16 and 32."""
-        stride_8 = self.dark3(self.dark2(self.stem(images)))
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps of strides (4,) 8, 16 and 32."""
+        stride_4 = self.dark2(self.stem(images))
+        stride_8 = self.dark3(stride_4)
         stride_16 = self.dark4(stride_8)
-        return stride_8, stride_16, self.dark5(stride_16)
+        maps = stride_8, stride_16, self.dark5(stride_16)
+        return (stride_4, *maps) if self.has_stride_4 else maps
 
 
 class PathAggregation(nn.Module):
     """A trunk with a top-down and a bottom-up pyramid over it.
 
     Source: Liu et al. 2018, arXiv:1803.01534, with CSP layers as in YOLOX; nearest-neighbour upsampling.
+
+    Args:
+        trunk: gives the maps of strides 8, 16 and 32, and before them the one of stride 4 if there are four channels.
+        channels: of the maps, finest first.
+        depth: bottlenecks in each CSP layer.
     """
 
-    def __init__(self, trunk: nn.Module, channels: tuple[int, int, int], depth: int, *, depthwise: bool) -> None:
+    def __init__(self, trunk: nn.Module, channels: Sequence[int], depth: int, *, depthwise: bool) -> None:
         super().__init__()
-        c3, c4, c5 = channels
+        c3, c4, c5 = channels[-3:]
+        self.has_stride_4 = len(channels) > len(FEWEST_STRIDES)
 
         def csp(in_channels: int, out_channels: int) -> CspLayer:
             return CspLayer(in_channels, out_channels, depth, shortcut=False, depthwise=depthwise)
@@ -164,17 +182,28 @@ class PathAggregation(nn.Module):
         self.bu_conv1 = build_conv(c4, c4, 3, 2, depthwise=depthwise)
         self.C3_n4 = csp(2 * c4, c5)
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
+        if self.has_stride_4:
+            c2 = channels[0]
+            self.reduce_conv2 = ConvBnAct(c3, c2, 1)
+            self.C3_p2 = csp(2 * c2, c2)
+            self.bu_conv3 = build_conv(c2, c2, 3, 2, depthwise=depthwise)
+            self.C3_n2 = csp(2 * c2, c3)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map (B, 3, H, W), H and W multiples of 32, to the maps of strides 8, 16 and 32."""
-        trunk_8, trunk_16, trunk_32 = self.backbone(images)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, 3, H, W), H and W multiples of 32, to the maps of strides (4,) 8, 16 and 32."""
+        *finest, trunk_8, trunk_16, trunk_32 = self.backbone(images)
         lateral_32 = self.lateral_conv0(trunk_32)
         top_down_16 = self.C3_p4(torch.cat((self.upsample(lateral_32), trunk_16), dim=1))
         lateral_16 = self.reduce_conv1(top_down_16)
         out_8 = self.C3_p3(torch.cat((self.upsample(lateral_16), trunk_8), dim=1))
+        if self.has_stride_4:
+            lateral_8 = self.reduce_conv2(out_8)
+            out_4 = self.C3_p2(torch.cat((self.upsample(lateral_8), finest[0]), dim=1))
+            out_8 = self.C3_n2(torch.cat((self.bu_conv3(out_4), lateral_8), dim=1))
+            finest = [out_4]
         out_16 = self.C3_n3(torch.cat((self.bu_conv2(out_8), lateral_16), dim=1))
         out_32 = self.C3_n4(torch.cat((self.bu_conv1(out_16), lateral_32), dim=1))
-        return out_8, out_16, out_32
+        return *finest, out_8, out_16, out_32
 
 
 def flatten_levels(maps: Sequence[Tensor]) -> Tensor:
@@ -186,14 +215,15 @@ def anchor_points(sizes: Sequence[torch.Size], device: torch.device) -> tuple[Te
     """Return the cells of all levels in the order of `flatten_levels`.
 
     Args:
-        sizes: shapes of the level maps, (..., H, W), for strides 8, 16, 32.
+        sizes: shapes of the level maps, (..., H, W), the last three for strides 8, 16, 32, any before them finer.
 
     Returns:
         cells_A2: (A, 2) float32, column and row of each cell, counted in its own level.
         strides_A1: (A, 1) float32, pixels. The cell's centre lies at (cell + 0.5) * stride.
     """
     cells, strides = [], []
-    for size, stride in zip(sizes, STRIDES, strict=True):
+    finer = [FEWEST_STRIDES[0] >> steps for steps in range(len(sizes) - len(FEWEST_STRIDES), 0, -1)]
+    for size, stride in zip(sizes, (*finer, *FEWEST_STRIDES), strict=True):
         rows = torch.arange(size[-2], device=device, dtype=torch.float32)
         columns = torch.arange(size[-1], device=device, dtype=torch.float32)
         grid_y, grid_x = torch.meshgrid(rows, columns, indexing="ij")

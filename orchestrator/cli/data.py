@@ -1,10 +1,11 @@
-"""`data check|stats|preview`: look at the data sets of a pipeline file before anything is trained on them."""
+"""`data check|stats|preview|preset`: look at the data sets of a pipeline file before anything is trained on them."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 
 from foundation.errors import ConfigError
 from orchestrator.cli.data_text import stats_text, verdict
@@ -25,6 +26,10 @@ data_option: Decorator = click.option("--data", "name", help="Name of one data s
 split_option: Decorator = click.option("--split", help="Name of one split; default: all.")
 
 FAULTS_FOUND = 2
+PRESET_TABLES = {
+    "classification": "vision.augment.classify.presets:PRESETS",
+    "detection": "vision.augment.presets:PRESETS",
+}
 
 
 @click.group()
@@ -105,6 +110,30 @@ def preview(file: Path, overrides: tuple[str, ...], stage: str | None, split: st
     seed = loaded.pipeline.seed
     save_png(out, draw(settings, split or chosen.train_split, chosen.task_settings(), seed=seed, count=count))
     click.echo(f"wrote {out}")
+    return 0
+
+
+@data.command(short_help="Print an augmentation preset as YAML to edit.")
+@click.argument("name")
+@click.option(
+    "--task",
+    type=click.Choice(sorted(PRESET_TABLES)),
+    default="detection",
+    show_default=True,
+    help="Whose preset of this name.",
+)
+@json_option
+@debug_option
+def preset(name: str, task: str, as_json: bool) -> int:
+    """Print every value of the augmentation preset NAME, to be put into a train stage and edited."""
+    from engine.catalog import load
+    from vision.augment.presets import described, overridden
+
+    values = {"augment": {"preset": name, **described(overridden(load(PRESET_TABLES[task]), name, None))}}
+    if as_json:
+        print_json(values)
+    else:
+        click.echo(yaml.safe_dump(values, sort_keys=False, default_flow_style=None).rstrip())
     return 0
 
 

@@ -48,23 +48,29 @@ def _split_text(name: str, split: Mapping[str, Any]) -> str:
     """Return the line of a split, and its tables below."""
     sizes = [f"{size['width']} x {size['height']}" for size in split["image_sizes"]]
     of_size = f" of {sizes[0]} pixels" if len(sizes) == 1 else " of several sizes" if sizes else ""
-    crowds = f", {split['crowd_objects']} of them crowds" if split["crowd_objects"] else ""
-    head = (
-        f"{name}: {split['images']} images{of_size}, {split['images_without_objects']} without objects; "
-        f"{split['objects']} objects{crowds}"
-    )
+    head = f"{name}: {split['images']} images{of_size}{_objects(split)}"
     left_out = ", ".join(f"{count} {kind}" for kind, count in split["faults"].items())
     parts = [_classes_table(split["classes"]), _spreads_table(split), f"left out: {left_out}" if left_out else ""]
     return "\n\n".join([head, *(textwrap.indent(part, INDENT) for part in parts if part)])
 
 
+def _objects(split: Mapping[str, Any]) -> str:
+    """Return what the line of a split says of objects; nothing for a data set that has labels only."""
+    if "objects" not in split:
+        return ""
+    crowds = f", {split['crowd_objects']} of them crowds" if split["crowd_objects"] else ""
+    return f", {split['images_without_objects']} without objects; {split['objects']} objects{crowds}"
+
+
 def _classes_table(classes: Mapping[str, Mapping[str, int]]) -> str:
-    rows = [[name, *(str(counts[column]) for column in CLASS_COLUMNS)] for name, counts in classes.items()]
-    return aligned(("class", *CLASS_COLUMNS), rows)
+    known = next(iter(classes.values()), {})
+    columns = [column for column in CLASS_COLUMNS if column in known]
+    rows = [[name, *(str(counts[column]) for column in columns)] for name, counts in classes.items()]
+    return aligned(("class", *columns), rows)
 
 
 def _spreads_table(split: Mapping[str, Any]) -> str:
-    spreads = {title: split[key] for key, title in SPREADS.items() if split[key]}
+    spreads = {title: split[key] for key, title in SPREADS.items() if split.get(key)}
     if not spreads:
         return ""
     columns = list(next(iter(spreads.values())))

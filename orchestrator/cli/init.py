@@ -11,83 +11,15 @@ import click
 from engine.catalog import TASKS
 from foundation.errors import ConfigError
 from orchestrator.cli.options import FILE_PATH, debug_option
+from orchestrator.cli.templates import DATA_LINES, DATA_TAIL, HEAD, STAGES
 from orchestrator.pipeline.schema import SCHEMA_FILE, json_schema
 from orchestrator.pipeline.settings import MAX_NAME
 
 PIPELINE_FILE = "pipeline.yaml"
-FORMATS = ("scenes", "voc", "coco", "yolo")
-
-TEMPLATE = """\
-# yaml-language-server: $schema={schema}
-# Check it with `orchestrator validate {file}`, see what would run with `orchestrator plan {file}`,
-# run it with `orchestrator run {file}`. Paths are relative to this file; ${{env:NAME}} is filled in.
-name: {name}
-seed: 0
-
-data:
-  {data_name}:
-{data}
-stages:
-  detector:
-    kind: train
-    task: {task}
-    data: {data_name}
-    train_split: train
-    val_split: val                     # null = no evaluation during training
-    model: {{name: yolo, size: nano}}    # `orchestrator zoo` lists all
-    image_size: [320, 320]             # height, width that the model sees
-    augment:
-      preset: default                  # none, default or strong
-      # transforms: [{{HorizontalFlip: {{p: 0.5}}}}]    # albumentations' own names and arguments
-    loop:
-      epochs: 30
-      batch_size: 16                   # images per step over ALL workers
-      optimizer: {{name: adamw, lr: 1.0e-3, weight_decay: 0.01}}
-      schedule: {{name: cosine, warmup_epochs: 1.0}}
-      precision: auto                  # bf16 where the hardware has it, else fp32
-      ema: 0.998                       # average of the weights; it is what is evaluated and kept
-      # early_stop: {{metric: map_50, patience: 8}}
-    resources: {{num_workers: 1, use_gpu: auto}}    # 0 = in this process, without Ray
-    # failure: {{max_failures: 3, hang_timeout_s: 300}}
-    # checkpoint: {{every_steps: 200, num_to_keep: 2}}
-
-  test:
-    kind: evaluate
-    model: "stage:detector"
-    data: {data_name}
-    split: test
-
-  register:
-    kind: register
-    model: "stage:detector"
-    name: {name}-detector
-    alias: champion                    # load it as models:/{name}-detector@champion
-    gate:                              # each must agree, otherwise nothing is registered
-      - {{metric: test.map, vs: champion, max_drop: 0.005}}
-      # - {{metric: test.map_50, min: 0.5}}
-
-storage: runs                          # results, checkpoints and the MLflow database
-# tracking: {{uri: "http://localhost:5000", experiment: {name}}}
-"""
-
-_DATA_LINES = {
-    "scenes": """\
-    format: scenes                     # made on first use, no download: digits over photographs
-    num_images: 400""",
-    "voc": """\
-    format: voc                        # Annotations/*.xml, JPEGImages/, ImageSets/Main/SPLIT.txt
-    root: {root}""",
-    "coco": """\
-    format: coco                       # annotations/instances_SPLIT.json and SPLIT/; or `splits` with files by name
-    root: {root}""",
-    "yolo": """\
-    format: yolo                       # images/SPLIT/, labels/SPLIT/*.txt, or a data.yaml
-    root: {root}""",
-}
-_DATA_TAIL = """\
-    {classes}
-    on_error: refuse                   # a broken image or box: refuse, or quarantine (leave out and count)
-"""
+GENERATED = ("scenes", "digits")
+"""Formats that make their own data."""
+NO_BOXES = ("imagefolder", "digits")
+"""Formats for classification only."""
 
 
 @click.command()
@@ -96,7 +28,10 @@ _DATA_TAIL = """\
     "--task", type=click.Choice(sorted(TASKS)), default="detection", show_default=True, help="The vision problem."
 )
 @click.option(
-    "--format", "data_format", type=click.Choice(FORMATS), help="Format of the data; default: seen from --data."
+    "--format",
+    "data_format",
+    type=click.Choice(list(DATA_LINES)),
+    help="Format of the data; default: seen from --data.",
 )
 @click.option(
     "--data", "data_path", type=FILE_PATH, help="Folder of the data; without it the embedded scenes are used."
@@ -113,11 +48,15 @@ def init(folder: Path, task: str, data_format: str | None, data_path: Path | Non
         raise ConfigError(f"{file} exists already and is not overwritten; name another folder, or move it away.")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name the folder that {PIPELINE_FILE} shall be written into.")
-    chosen = _format(data_format, data_path)
-    if classes and chosen == "scenes":
-        raise ConfigError("--classes is for data of your own (--data); the embedded scenes always show the ten digits.")
+    chosen = _format(data_format, data_path, task)
+    if classes and chosen in GENERATED:
+        raise ConfigError("--classes is for data of your own (--data); the embedded ones always show the ten digits.")
     name = _name(folder)
-    text = TEMPLATE.format(
+    shows_digits = chosen in GENERATED
+    text = (HEAD + STAGES[task]).format(
+        image_size="[48, 48]" if shows_digits else "[128, 128]",
+        resize="letterbox" if shows_digits else "crop",
+        flip="0.0" if shows_digits else "0.5",
         schema=SCHEMA_FILE,
         file=shlex.quote(str(file)),
         name=name,
@@ -135,24 +74,30 @@ def init(folder: Path, task: str, data_format: str | None, data_path: Path | Non
     return 0
 
 
-def _format(given: str | None, data: Path | None) -> str:
+def _format(given: str | None, data: Path | None, task: str) -> str:
     """Return the format of the data folder: as given, or as its folders show."""
+    if given in NO_BOXES and task != "classification":
+        raise ConfigError(f"--format {given} has no boxes; add --task classification, or take data with boxes.")
     if data is None:
-        if given not in (None, "scenes"):
+        if given not in (None, *GENERATED):
             raise ConfigError(f"--format {given} needs --data with the folder of the data.")
-        return "scenes"
-    if given == "scenes":
-        raise ConfigError("--format scenes makes its own data; leave --data out, or give the format of your data.")
+        return given or "scenes"
+    if given in GENERATED:
+        raise ConfigError(f"--format {given} makes its own data; leave --data out, or give the format of your data.")
     if not data.is_dir():
         raise ConfigError(f"--data {data}: there is no such folder.")
-    if given:
-        return given
+    return given or _format_of(data, task)
+
+
+def _format_of(data: Path, task: str) -> str:
     if (data / "Annotations").is_dir():
         return "voc"
     if (data / "labels").is_dir() or (data / "data.yaml").is_file():
         return "yolo"
     if any((data / "annotations").glob("*.json")):
         return "coco"
+    if task == "classification" and any(path.is_dir() for path in data.iterdir()):
+        return "imagefolder"
     raise ConfigError(f"--data {data}: neither Annotations/, labels/ nor annotations/*.json is there; say --format.")
 
 
@@ -167,7 +112,8 @@ def _data_text(data_format: str, data: Path | None, classes: str | None) -> str:
     class_line = (
         f"classes: {json.dumps(names, ensure_ascii=False)}" if names else "# classes: [a, b]    # default: as annotated"
     )
-    lines = _DATA_LINES[data_format]
+    lines = DATA_LINES[data_format]
     if data is not None:
-        lines = lines.format(root=json.dumps(str(data.resolve()), ensure_ascii=False))
-    return f"{lines}\n{_DATA_TAIL.format(classes=class_line)}"
+        root = json.dumps(str(data.resolve()), ensure_ascii=False)
+        lines = lines.format(root=root, val_from_train="# " if (data / "val").is_dir() else "")
+    return f"{lines}\n{DATA_TAIL.format(classes=class_line)}"

@@ -36,6 +36,7 @@ SECTIONS = {
     "Data and models": {
         "data": LazyCommand("orchestrator.cli.data:data", "Check, count and look at data sets."),
         "zoo": LazyCommand("orchestrator.cli.models:zoo", "List the models that can be trained."),
+        "profile": LazyCommand("orchestrator.cli.profile:profile", "Say what a backbone costs and sees."),
         "models": LazyCommand("orchestrator.cli.models:models", "List and show registered models."),
         "ui": LazyCommand("orchestrator.cli.models:ui", "Open MLflow's user interface on the right store."),
     },

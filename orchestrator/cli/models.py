@@ -12,6 +12,8 @@ from orchestrator.headline import NOT_DEFINED, UNDEFINED
 from orchestrator.text_table import outline, table_of
 
 ZOO_COLUMNS = ("task", "name", "parameters", "weights")
+BACKBONE_COLUMNS = ("name", "family", "source", "parameters", "input size", "pyramid", "small stem")
+BACKBONES = "backbones"
 NONE_REGISTERED = (
     "no model is registered here yet; a `register` stage does that "
     "(another place: --pipeline, --storage or --tracking-uri)"
@@ -19,19 +21,44 @@ NONE_REGISTERED = (
 
 
 @click.command()
+@click.argument("what", required=False, type=click.Choice([*TASKS, BACKBONES]), metavar="[TASK | backbones]")
 @json_option
 @debug_option
-def zoo(as_json: bool) -> int:
-    """List the models that each task offers, with their millions of parameters by size.
+def zoo(what: str | None, as_json: bool) -> int:
+    """List the models that each task offers, or the backbones, with their millions of parameters by size.
 
     --json tells more: exact numbers of parameters, the backbones that fit, and the papers.
     """
-    rows = [{"task": task, **model} for task, entry in TASKS.items() for model in load(entry.zoo)()]
+    if what == BACKBONES:
+        return _list_backbones(as_json)
+    tasks = [what] if what else list(TASKS)
+    rows = [{"task": task, **model} for task in tasks for model in load(TASKS[task].zoo)()]
     if as_json:
         print_json(rows)
     else:
-        columns = ZOO_COLUMNS if len(TASKS) > 1 else ZOO_COLUMNS[1:]
+        columns = ZOO_COLUMNS if len(tasks) > 1 else ZOO_COLUMNS[1:]
         click.echo(table_of([{**row, "parameters": _millions(row["parameters"])} for row in rows], columns))
+    return 0
+
+
+def _list_backbones(as_json: bool) -> int:
+    from vision.backbones.zoo import list_backbones
+
+    rows = list_backbones()
+    if as_json:
+        print_json(rows)
+    else:
+        shown = [
+            {
+                **row,
+                "parameters": None if row["parameters"] is None else f"{row['parameters'] / 1e6:.2f}M",
+                "input size": row["input_size"] and "x".join(map(str, row["input_size"])),
+                "pyramid": "yes" if row["pyramid"] is True else "",
+                "small stem": "yes" if row["small_stem"] else "",
+            }
+            for row in rows
+        ]
+        click.echo(table_of(shown, BACKBONE_COLUMNS))
     return 0
 
 

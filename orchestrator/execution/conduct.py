@@ -41,7 +41,7 @@ def conduct(
     if resources.num_workers != 0:
         cluster.connect(failure.hang_timeout_s)
         check_resources(resources, stage)
-    work = _Work(lambda: _launch(kind, job, resources, failure))
+    work = Work(lambda: _launch(kind, job, resources, failure))
     journal = job.folder / JOURNAL_FILE
     offset = journal.stat().st_size if journal.exists() else 0
     with on_stop(lambda: _ask_to_stop(job, show)):
@@ -57,7 +57,7 @@ def conduct(
     return work.result()
 
 
-class _Work(threading.Thread):
+class Work(threading.Thread):
     """A thread that keeps what its function returned or raised."""
 
     def __init__(self, function: Callable[[], dict[str, Any]]) -> None:

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.catalog import entry, load
 from foundation.errors import DataError
 from orchestrator.execution.folders import StageRecord, latest_stage_record, load_stage_record, stage_folder
 from orchestrator.pipeline.addresses import FILE_SCHEME, REGISTRY_SCHEME
 from orchestrator.pipeline.fingerprint import code_version, fingerprint_of, fingerprint_parts
 from orchestrator.pipeline.graph import strings
 from orchestrator.pipeline.load import LoadedPipeline
-from orchestrator.pipeline.settings import EvaluateStage, Stage, TrainStage
-from vision.formats import read_dataset
+from orchestrator.pipeline.settings import DataStage, EnsembleStage, EvaluateStage, Stage, TrainStage, TuneStage
+from orchestrator.tune.ledger import read_trials
 from vision.formats.digest import data_digest
 from vision.formats.download import ensure_present
 
+ANY_READER = "vision.formats:read_split"
 MAX_CHANGES_TOLD = 4
 MAX_SHOWN_VALUE = 40
 ENDED = {"interrupted": "was interrupted", "failed": "failed"}
@@ -83,17 +85,20 @@ def splits_of(stage: Stage) -> tuple[str, ...]:
     """The splits of its data set that a stage reads."""
     if isinstance(stage, TrainStage):
         return tuple(split for split in (stage.train_split, stage.val_split) if split)
-    return (stage.split,) if isinstance(stage, EvaluateStage) else ()
+    if isinstance(stage, TuneStage):
+        return splits_of(stage.base)
+    return (stage.split,) if isinstance(stage, EvaluateStage | EnsembleStage) else ()
 
 
 def registry_addresses(stage: Stage) -> list[str]:
     """Return the `models:/` addresses that a stage takes a model or weights from."""
     texts = strings(stage.model_dump(mode="json"), ())
-    return [text for path, text in texts if path[-1] in ("model", "weights") and text.startswith(REGISTRY_SCHEME)]
+    holders = ("model", "weights", "models")
+    return [text for path, text in texts if {*path[-2:]} & {*holders} and text.startswith(REGISTRY_SCHEME)]
 
 
 def _digests(loaded: LoadedPipeline, stage: Stage) -> dict[str, str]:
-    if not isinstance(stage, TrainStage | EvaluateStage):
+    if not isinstance(stage, DataStage):
         return {}
     data = loaded.pipeline.data[stage.data]
     with _naming(loaded, stage.data):
@@ -103,10 +108,17 @@ def _digests(loaded: LoadedPipeline, stage: Stage) -> dict[str, str]:
 
 def _check_data(loaded: LoadedPipeline, names: Iterable[str]) -> None:
     stages = [loaded.pipeline.stages[name] for name in names]
-    readers = [stage for stage in stages if isinstance(stage, TrainStage | EvaluateStage)]
-    for data, split in dict.fromkeys((stage.data, split) for stage in readers for split in splits_of(stage)):
+    readers = [stage for stage in stages if isinstance(stage, DataStage)]
+    for data, split, reader in dict.fromkeys(
+        (stage.data, split, _reader_of(stage)) for stage in readers for split in splits_of(stage)
+    ):
         with _naming(loaded, data):
-            read_dataset(loaded.pipeline.data[data], split)
+            load(reader)(loaded.pipeline.data[data], split)
+
+
+def _reader_of(stage: DataStage) -> str:
+    """Say how a stage's splits are read; one of trained models learns its task from them only when it runs."""
+    return entry(stage.task).reader if isinstance(stage, TrainStage | TuneStage) else ANY_READER
 
 
 @contextmanager
@@ -127,7 +139,7 @@ def _plan_stage(
 ) -> PlannedStage:
     pipeline = loaded.pipeline
     stage = pipeline.stages[name]
-    data = pipeline.data[stage.data] if isinstance(stage, TrainStage | EvaluateStage) else None
+    data = pipeline.data[stage.data] if isinstance(stage, DataStage) else None
     upstream = {needed: planned[needed].fingerprint for needed in loaded.needs[name]}
     if resolve_version is not None:
         upstream |= {address: resolve_version(address) for address in registry_addresses(stage)}
@@ -162,13 +174,21 @@ def _decide(
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.finished or record.started))
         return "skip", f"done on {when} with the same settings, inputs, data and code"
     if record is not None:
-        checkpoints = sorted((folder / "checkpoints").glob("step-*"))
-        what = f"from step {int(checkpoints[-1].name.removeprefix('step-'))}" if checkpoints else "from its start"
-        return "continue", f"{what} (the last run of it {ENDED.get(record.status, 'never ended')})"
+        return "continue", f"{_progress(folder)} (the last run of it {ENDED.get(record.status, 'never ended')})"
     previous = latest_stage_record(loaded.pipeline.storage, loaded.pipeline.name, name)
     if previous is None:
         return "run", "never run before"
     return "run", _what_changed(previous.parts, parts, planned)
+
+
+def _progress(folder: Path) -> str:
+    """Say from where a stage that did not end goes on."""
+    trials = read_trials(folder).values()
+    if trials:
+        over = sum(trial.status not in ("waiting", "running", "paused") for trial in trials)
+        return f"with {over} trials done"
+    checkpoints = sorted((folder / "checkpoints").glob("step-*"))
+    return f"from step {int(checkpoints[-1].name.removeprefix('step-'))}" if checkpoints else "from its start"
 
 
 def _what_changed(before: Mapping[str, Any], now: Mapping[str, Any], planned: Mapping[str, PlannedStage]) -> str:

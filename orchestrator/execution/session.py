@@ -10,13 +10,15 @@ from engine import catalog
 from engine.job import STOP_FILE
 from foundation.errors import Interrupted, OrchestratorError, RunFailed
 from orchestrator.cluster import Cluster
+from orchestrator.execution.ensemble import run_ensemble
 from orchestrator.execution.folders import RunRecord, StageRecord, origin
 from orchestrator.execution.lock import RunLock
 from orchestrator.execution.plan import PlannedStage, splits_of
 from orchestrator.execution.stages import Context, StageResult, run_evaluate, run_register, run_train
 from orchestrator.execution.summary import RunSummary
+from orchestrator.execution.tune import run_tune
 from orchestrator.pipeline.load import LoadedPipeline
-from orchestrator.pipeline.settings import EvaluateStage, RegisterStage, TrainStage
+from orchestrator.pipeline.settings import DataStage, EnsembleStage, EvaluateStage, RegisterStage, TrainStage, TuneStage
 from orchestrator.registry import resolve_version
 from orchestrator.terminal import Display
 from orchestrator.tracking.location import tracking_uri
@@ -115,7 +117,7 @@ class Session:
     def _open(self, planned: PlannedStage) -> StageRun:
         stage = self.loaded.pipeline.stages[planned.name]
         dataset = None
-        if isinstance(stage, TrainStage | EvaluateStage):
+        if isinstance(stage, DataStage):
             split = splits_of(stage)[0]
             data = self.loaded.pipeline.data[stage.data]
             root = getattr(data, "root", None)
@@ -124,7 +126,7 @@ class Session:
                 "digest": str(planned.parts["data_digests"][split]),
                 "source": str(root) if root else f"{data.format}:{stage.data}",
                 "split": split,
-                "context": "training" if isinstance(stage, TrainStage) else "evaluation",
+                "context": "training" if isinstance(stage, TrainStage | TuneStage) else "evaluation",
             }
         known = planned.record.run_id if planned.record is not None and planned.action == "continue" else None
         params = stage.model_dump(mode="json")
@@ -136,6 +138,10 @@ class Session:
             return run_train(self.context, planned, stage, run)
         if isinstance(stage, EvaluateStage):
             return run_evaluate(self.context, planned, stage, run)
+        if isinstance(stage, EnsembleStage):
+            return run_ensemble(self.context, planned, stage, run)
+        if isinstance(stage, TuneStage):
+            return run_tune(self.context, planned, stage, run)
         assert isinstance(stage, RegisterStage)
         return run_register(self.context, planned, stage, run)
 
@@ -152,7 +158,7 @@ class Session:
 
     def _main_metric(self, planned: PlannedStage) -> str | None:
         stage = self.loaded.pipeline.stages[planned.name]
-        return catalog.entry(stage.task).main_metric if isinstance(stage, TrainStage) else None
+        return catalog.entry(stage.task).main_metric if isinstance(stage, TrainStage | TuneStage) else None
 
     def _record(self, status: str) -> None:
         file, overrides = origin(self.loaded.path, self.loaded.overrides)

@@ -19,12 +19,15 @@ from orchestrator.execution.conduct import Record, conduct
 from orchestrator.execution.folders import StageRecord
 from orchestrator.execution.plan import PlannedStage
 from orchestrator.execution.summary import registered
+from orchestrator.pipeline.graph import strings
 from orchestrator.pipeline.load import LoadedPipeline
-from orchestrator.pipeline.settings import EvaluateStage, RegisterStage, TrainStage
+from orchestrator.pipeline.settings import EnsembleStage, EvaluateStage, RegisterStage, TrainStage
 from orchestrator.register import register_bundle
 from orchestrator.registry import resolve_model
 from orchestrator.tracking.provenance import git_commit
 from orchestrator.tracking.runs import StageRun, Tracker
+from orchestrator.tune.result import with_winner
+from orchestrator.tune.words import described
 
 PICTURES = "pictures"
 BUNDLE = "bundle"
@@ -61,6 +64,10 @@ class StageResult:
 def run_train(context: Context, planned: PlannedStage, stage: TrainStage, run: StageRun) -> StageResult:
     """Train; the bundle lies in the stage's folder."""
     pipeline = context.loaded.pipeline
+    if stage.base is not None:
+        values = context.records[stage.base.removeprefix("stage:")].outputs["values"]
+        stage = with_winner(stage, values)
+        context.show({"kind": "event", "name": "base", "message": f"with {described(values)} from {stage.base}"})
     settings = _with_local_weights(stage.task_settings().model_dump(mode="json"), context)
     spec = TaskSpec(
         task=stage.task,
@@ -77,7 +84,8 @@ def run_train(context: Context, planned: PlannedStage, stage: TrainStage, run: S
         train_split=stage.train_split,
         val_split=stage.val_split,
         main_metric=catalog.entry(stage.task).main_metric,
-        lineage=_lineage(context, planned, run.run_id),
+        sampler=stage.sampler,
+        lineage=lineage_of(context, planned, run.run_id),
     )
     run.follow(planned.folder / JOURNAL_FILE)
     outcome = conduct("train", job, stage.resources, stage.failure, context.cluster, planned.name, context.show)
@@ -124,7 +132,7 @@ def run_register(context: Context, planned: PlannedStage, stage: RegisterStage, 
         stage,
         source.folder / BUNDLE,
         metrics={name: value for name, value in context.metrics.items() if name.partition(".")[0] in measured_by},
-        lineage={**_lineage(context, source, trained_by), "registered_by": planned.name},
+        lineage={**lineage_of(context, source, trained_by), "registered_by": planned.name},
         source_run_id=trained_by or context.tracker.run_id,
     )
     gates = [gate.sentence for gate in version.gates]
@@ -167,9 +175,16 @@ def _with_local_weights(value: Any, context: Context) -> Any:
     return value
 
 
-def _lineage(context: Context, trained: PlannedStage, run_id: str | None) -> dict[str, Any]:
-    """Where a model comes from: pipeline, stage, data and code."""
+def local_addresses(settings: Any, context: Context) -> dict[str, str]:
+    """Return, for every `stage:` and `models:/` address of a model in `settings`, the `file:` of its bundle."""
+    texts = {text for _, text in strings(settings, ()) if text.startswith(("stage:", "models:/"))}
+    return {text: f"file:{locate_model(text, context)}" for text in texts}
+
+
+def lineage_of(context: Context, trained: PlannedStage, run_id: str | None) -> dict[str, Any]:
+    """Where a model comes from: pipeline, stage, data and code, and of an ensemble its members."""
     commit = git_commit(context.loaded.path)
+    stage = context.loaded.pipeline.stages[trained.name]
     return {
         "pipeline": context.loaded.pipeline.name,
         "stage": trained.name,
@@ -178,4 +193,5 @@ def _lineage(context: Context, trained: PlannedStage, run_id: str | None) -> dic
         "code": trained.parts.get("code", ""),
         "run_id": run_id or "",
         **({"git_commit": commit} if commit else {}),
+        **({"members": list(stage.models)} if isinstance(stage, EnsembleStage) else {}),
     }

@@ -6,14 +6,15 @@ from typing import Any
 
 from foundation.errors import ConfigError
 from orchestrator.pipeline import addresses, graph
+from orchestrator.pipeline.ensemble_checks import BUNDLE_FILE, ensemble_faults
 from orchestrator.pipeline.metric_checks import metric_faults
 from orchestrator.pipeline.problems import KeyPath, nearest
+from orchestrator.pipeline.tune_checks import tune_faults
 from orchestrator.tracking.location import tracking_uri
 
 Found = Iterator[tuple[KeyPath, str]]
 
 RESERVED_ALIAS = "latest"
-BUNDLE_FILE = "bundle.json"
 
 
 def find_faults(data: Any, folder: Path) -> Found:
@@ -31,6 +32,8 @@ def find_faults(data: Any, folder: Path) -> Found:
     yield from _reference_faults(stages)
     yield from _cycle_faults(stages)
     yield from _stage_faults(stages, data_sets, folder)
+    yield from ensemble_faults(stages, data_sets, folder)
+    yield from tune_faults(stages)
     yield from metric_faults(stages)
     for name, data_set in data_sets.items():
         yield from _data_faults(("data", name), _mapping(data_set), folder)
@@ -74,6 +77,8 @@ def _cycle_faults(stages: Mapping[str, Any]) -> Found:
 def _stage_faults(stages: Mapping[str, Any], data_sets: Mapping[str, Any], folder: Path) -> Found:
     for name, content in stages.items():
         stage, path = _mapping(content), ("stages", name)
+        if stage.get("kind") == "tune":
+            stage, path = _mapping(stage.get("base")), (*path, "base")
         data = stage.get("data")
         if isinstance(data, str) and data not in data_sets:
             hint = nearest(data, list(data_sets)) or f"; data sets: {', '.join(data_sets) or 'none'}"
@@ -87,7 +92,7 @@ def _stage_faults(stages: Mapping[str, Any], data_sets: Mapping[str, Any], folde
 
 
 def _address_faults(path: KeyPath, text: str, kind: Any, folder: Path) -> Found:
-    is_model = len(path) == 3 and path[-1] == "model"
+    is_model = (len(path) == 3 and path[-1] == "model") or (len(path) == 4 and path[-2] == "models")
     if path[-1] != "weights" and not is_model:
         return
     schemes = addresses.WEIGHTS_SCHEMES
@@ -133,7 +138,7 @@ def _transform_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:
     if transforms and is_list:
         from vision.augment.check import validate_transforms  # slow: imports albumentations
 
-        for message in validate_transforms(transforms):
+        for message in validate_transforms(transforms, with_boxes=stage.get("task") != "classification"):
             yield path, message
 
 
@@ -142,7 +147,7 @@ def _data_faults(path: KeyPath, data_set: Mapping[str, Any], folder: Path) -> Fo
     kind, root, splits = data_set.get("format"), data_set.get("root"), _mapping(data_set.get("splits"))
     if kind == "coco" and root is None and not splits:
         yield path, "a coco data set needs `root`, or `splits` with the files of each split"
-    if kind == "scenes" or data_set.get("download") is not None:
+    if kind in ("scenes", "digits") or data_set.get("download") is not None:
         return
     if isinstance(root, str) and not addresses.absolute(Path(root), folder).is_dir():
         yield (*path, "root"), f"there is no folder {addresses.absolute(Path(root), folder)}"

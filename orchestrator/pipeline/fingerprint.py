@@ -1,7 +1,8 @@
 """Under which fingerprint a stage's result is kept: everything that can change the result, nothing that cannot.
 
 Left out: where and how safely a stage runs (`resources`, `failure`, `checkpoint`) and what only reports or loads
-(`loop.log_every_steps`, `loop.ledger`, `loop.num_loader_workers`): the engine promises the same result for all of them.
+(`loop.log_every_steps`, `loop.ledger`, `loop.num_loader_workers`, `cache`): the engine promises the same result for all
+of them.
 A data set's own place on disk is left out too; its contents count through the digest. A `file:` address counts by the
 contents of what it names.
 """
@@ -18,8 +19,8 @@ from foundation.settings import StrictModel
 from orchestrator.pipeline.addresses import FILE_SCHEME
 
 DISTRIBUTION = "orchestrator-vision"
-CODE_ROOMS = ("foundation", "engine", "vision", "detection")
-UNCOUNTED_STAGE_KEYS = {"resources", "failure", "checkpoint", "data"}
+CODE_ROOMS = ("foundation", "engine", "vision", "detection", "classification")
+UNCOUNTED_STAGE_KEYS = {"resources", "failure", "checkpoint", "data", "max_concurrent", "cache", "cache_limit_gb"}
 UNCOUNTED_LOOP_KEYS = {"log_every_steps", "ledger", "num_loader_workers"}
 UNCOUNTED_DATA_KEYS = {"root", "splits", "download"}
 
@@ -72,11 +73,19 @@ def code_version() -> str:
 
 
 def _counted(stage: StrictModel) -> dict[str, Any]:
-    content = stage.model_dump(mode="json", exclude=UNCOUNTED_STAGE_KEYS)
+    counted: dict[str, Any] = _with_file_contents(_trimmed(stage.model_dump(mode="json")))
+    return counted
+
+
+def _trimmed(stage: Mapping[str, Any]) -> dict[str, Any]:
+    content = {key: value for key, value in stage.items() if key not in UNCOUNTED_STAGE_KEYS}
     if isinstance(content.get("loop"), dict):
         content["loop"] = {key: value for key, value in content["loop"].items() if key not in UNCOUNTED_LOOP_KEYS}
-    counted: dict[str, Any] = _with_file_contents(content)
-    return counted
+    if isinstance(content.get("base"), dict):
+        content["base"] = _trimmed(content["base"])
+    if content.get("base") is None:
+        content.pop("base", None)
+    return content
 
 
 def _with_file_contents(value: Any) -> Any:

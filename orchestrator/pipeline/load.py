@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from orchestrator.pipeline import checks, graph
 from orchestrator.pipeline.addresses import FILE_SCHEME, absolute, file_path
+from orchestrator.pipeline.bases import fill_in_bases
 from orchestrator.pipeline.messages import described, explain
 from orchestrator.pipeline.overrides import Override, apply_overrides
 from orchestrator.pipeline.problems import KeyPath, Problem, ProblemsFound
@@ -59,7 +60,8 @@ def load_pipeline(path: Path | str, overrides: Sequence[str] = ()) -> LoadedPipe
         raise ProblemsFound([*source.problems, Problem(source.name, 1, (), message)])
     applied, refused = apply_overrides(source.data, overrides)
     folder = Path(path).resolve().parent
-    problems = [*source.problems, *refused, *_found(source, applied, folder)]
+    unfounded = fill_in_bases(source.data)
+    problems = [*source.problems, *refused, *_found(source, applied, folder, unfounded)]
     if problems:
         raise ProblemsFound(problems)
     needs = graph.dependencies(source.data["stages"])
@@ -73,10 +75,17 @@ def load_pipeline(path: Path | str, overrides: Sequence[str] = ()) -> LoadedPipe
     )
 
 
-def _found(source: Source, overrides: Sequence[Override], folder: Path) -> Iterator[Problem]:
-    """Yield the problems of the values, each located in the file or at the override that brought it."""
+def _found(
+    source: Source, overrides: Sequence[Override], folder: Path, unfounded: Sequence[tuple[KeyPath, str]]
+) -> Iterator[Problem]:
+    """Yield the problems of the values, each located in the file or at the override that brought it.
+
+    Args:
+        unfounded: faults of bases, by which nothing else is known of their stages.
+    """
     faults = [*_type_faults(source.data), *checks.find_faults(source.data, folder)]
-    for path, message in faults:
+    baseless = {path[:2] for path, _ in unfounded}
+    for path, message in [*unfounded, *(fault for fault in faults if fault[0][:2] not in baseless)]:
         if path in source.unresolved:
             continue
         override = _responsible(path, overrides)
@@ -100,8 +109,9 @@ def _responsible(path: KeyPath, overrides: Sequence[Override]) -> Override | Non
 
 
 def _with_absolute_paths(pipeline: Pipeline, folder: Path) -> Pipeline:
-    content = _resolve(pipeline.model_dump(), folder)
-    uri = content["tracking"]["uri"]
+    """Return the pipeline with absolute paths; which keys were given, and which are defaults, stays known."""
+    content = _resolve({"storage": pipeline.storage} | pipeline.model_dump(exclude_unset=True), folder)
+    uri = pipeline.tracking.uri
     if uri and uri.startswith(_RELATIVE_SQLITE):
         content["tracking"]["uri"] = f"{_RELATIVE_SQLITE}{absolute(Path(uri.removeprefix(_RELATIVE_SQLITE)), folder)}"
     return Pipeline.model_validate(content)

@@ -1,13 +1,23 @@
 """The types of a pipeline file. Defaults live here, a file says only what differs. No torch, no Ray."""
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, create_model, model_validator
 
 from engine.catalog import TASKS, entry, load
-from engine.settings import CheckpointSettings, FailureSettings, LoopSettings, ResourceSettings
+from engine.settings import (
+    CheckpointSettings,
+    EnsembleMethod,
+    FailureSettings,
+    LoopSettings,
+    RandomSamplerSettings,
+    ResourceSettings,
+    SamplerSettings,
+)
 from foundation.settings import FilePath, FromList, StrictModel
+from orchestrator.tune.settings import SweepSettings
 from vision.settings import DataSettings
 
 MAX_NAME = 100
@@ -24,12 +34,17 @@ class TrainStage(StrictModel):
     kind: Literal["train"]
     task: str
     """The vision problem, for example `detection`; it decides the remaining keys."""
+    base: Annotated[str, Field(pattern=r"^stage:[A-Za-z0-9_-]+$")] | None = None
+    """`stage:NAME` of a tune stage: train with its base and its best trial's values; the keys given here count on top
+    of them. null = all keys stand here."""
     data: Name
     """Name of a data set under `data`."""
     train_split: str = "train"
     """The split that is trained on."""
     val_split: str | None = "val"
     """The split evaluated during training; null = none."""
+    sampler: SamplerSettings = RandomSamplerSettings()
+    """How the training images of an epoch are drawn, for classes that are not equally frequent."""
     loop: LoopSettings = LoopSettings()
     """How it is trained: epochs, batch, optimizer, schedule, precision."""
     resources: ResourceSettings = ResourceSettings()
@@ -50,7 +65,7 @@ class EvaluateStage(StrictModel):
 
     kind: Literal["evaluate"]
     model: str
-    """`stage:NAME` of a train stage, `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `file:BUNDLE`."""
+    """`stage:NAME` of a train or ensemble stage, `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `file:BUNDLE`."""
     data: Name
     """Name of a data set under `data`."""
     split: str = "test"
@@ -59,6 +74,26 @@ class EvaluateStage(StrictModel):
     """Images per worker in one forward pass; for speed and memory only."""
     resources: ResourceSettings = ResourceSettings(num_workers=0)
     """On how many workers, and what each of them gets; by default in this process."""
+
+
+class EnsembleStage(StrictModel):
+    """Join trained models of the same classes into one; the result is a model as a train stage's is."""
+
+    kind: Literal["ensemble"]
+    models: Annotated[tuple[str, ...], FromList, Field(min_length=2)]
+    """Two or more, each as the `model` of an evaluate stage; an ensemble may be one of them."""
+    method: EnsembleMethod
+    """max_voting = the class that most models hold for the likeliest; averaging = the mean of their probabilities;
+    weighted_averaging = their mean with weights fitted on `split`; stacking = a logistic regression on their
+    log-probabilities, fitted on `split`."""
+    data: Name
+    """Name of a data set under `data`."""
+    split: str = "val"
+    """The split that the models are measured on and the method is fitted on; one that none of them was trained on."""
+    batch_size: PositiveInt = 16
+    """Images per worker in one forward pass; for speed and memory only."""
+    resources: ResourceSettings = ResourceSettings(num_workers=0)
+    """On how many workers the models are measured, and what each of them gets; by default in this process."""
 
 
 class GateSettings(StrictModel):
@@ -90,7 +125,7 @@ class RegisterStage(StrictModel):
 
     kind: Literal["register"]
     model: str
-    """`stage:NAME` of a train stage."""
+    """`stage:NAME` of a train or ensemble stage."""
     name: Name
     """Name of the registered model."""
     alias: Name | None = "champion"
@@ -101,7 +136,8 @@ class RegisterStage(StrictModel):
     """Every one must agree, otherwise nothing is registered and the run ends with exit code 3."""
 
 
-def _train_class(task: str) -> type[TrainStage]:
+@cache
+def train_stage_class(task: str) -> type[TrainStage]:
     """Join the common keys and the keys of `task` into the class of its train stage."""
     settings_class = load(TASKS[task].settings)
     shared = set(settings_class.model_fields) & set(TrainStage.model_fields)
@@ -117,19 +153,48 @@ def _train_class(task: str) -> type[TrainStage]:
     )
 
 
-def _stage_type() -> Any:
-    """The union of all stages: by `kind`, and train stages by `task`."""
-    train_classes = tuple(_train_class(task) for task in sorted(TASKS))
-    train: Any = train_classes[0]
-    if len(train_classes) > 1:
-        train = Annotated[Union[train_classes], Field(discriminator="task")]  # noqa: UP007
-    return Annotated[train | EvaluateStage | RegisterStage, Field(discriminator="kind")]
+def _train_type() -> Any:
+    """The union of all train stages, by `task`."""
+    train_classes = tuple(train_stage_class(task) for task in sorted(TASKS))
+    if len(train_classes) == 1:
+        return train_classes[0]
+    return Annotated[Union[train_classes], Field(discriminator="task")]  # noqa: UP007
 
 
 if TYPE_CHECKING:
-    Stage = TrainStage | EvaluateStage | RegisterStage
+    AnyTrainStage = TrainStage
 else:
-    Stage = _stage_type()
+    AnyTrainStage = _train_type()
+
+
+class TuneStage(SweepSettings):
+    """Search for the values of a train stage's keys with which it reaches its best; the best trial's bundle and values
+    are the result."""
+
+    kind: Literal["tune"]
+    base: AnyTrainStage
+    """The train stage that is tried, as settings or by its name."""
+
+    @property
+    def data(self) -> str:
+        """The data set of the base."""
+        return self.base.data
+
+    @property
+    def task(self) -> str:
+        """The task of the base."""
+        return self.base.task
+
+
+if TYPE_CHECKING:
+    Stage = TrainStage | EvaluateStage | EnsembleStage | RegisterStage | TuneStage
+else:
+    Stage = Annotated[
+        AnyTrainStage | EvaluateStage | EnsembleStage | RegisterStage | TuneStage, Field(discriminator="kind")
+    ]
+
+DataStage = TrainStage | EvaluateStage | EnsembleStage | TuneStage
+"""The stages that read a data set."""
 
 
 class TrackingSettings(StrictModel):

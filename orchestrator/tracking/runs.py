@@ -16,7 +16,7 @@ from orchestrator.tracking.client import CallRefused, Client, log_to_file
 from orchestrator.tracking.journal_writer import POLL_S, JournalWriter, fresh_points
 from orchestrator.tracking.location import artifact_folder, tracking_uri, without_password
 from orchestrator.tracking.operations import valid_key
-from orchestrator.tracking.outbox import FINAL, STATE_FILE, Outbox, OutboxState
+from orchestrator.tracking.outbox import FINAL, STATE_FILE, Outbox, OutboxState, load_state
 from orchestrator.tracking.provenance import flat_params, provenance_tags
 from orchestrator.tracking.sentinel import Sentinel
 
@@ -207,6 +207,12 @@ class Tracker:
         run.watch_system()
         return run
 
+    def start_trial(self, name: str, parent: StageRun, folder: Path, tags: dict[str, str]) -> StageRun:
+        """Open the run of one trial of a stage's search, below the stage's run; again where `folder` has one."""
+        known = load_state(folder)
+        run_id = known.run_id if known is not None and known.uri == self.client.uri else None
+        return self._open_run(folder, name, tags, run_id, parent_id=parent.run_id or self.run_id)
+
     def finish(self, status: Status) -> None:
         """Close the parent run, deliver what is left and send the sentinel home."""
         self.client.ask_again_now()
@@ -306,7 +312,8 @@ class Tracker:
 
 def deliver_leftovers(client: Client, folder: Path) -> None:
     """Deliver what earlier runs left below a pipeline's `folder`, and close runs whose driver is gone as KILLED."""
-    for path in sorted({*folder.glob(STATE_FILE), *folder.glob(f"*/*/{STATE_FILE}")}):
+    states = (STATE_FILE, f"*/*/{STATE_FILE}", f"*/*/trials/*/{STATE_FILE}")
+    for path in sorted({path for pattern in states for path in folder.glob(pattern)}):
         outbox = Outbox.load(client, path.parent)
         if outbox is None:
             continue

@@ -12,7 +12,7 @@ from engine import catalog
 from engine.bundle import Manifest, load_bundle, save_bundle
 from engine.state import total_loss
 from engine.task import SampleKey, Task, TaskSpec
-from tests.fakes import write_yolo_dataset
+from tests.fakes import write_class_folders, write_yolo_dataset
 
 TINY_FASTER_RCNN = {
     "name": "faster_rcnn",
@@ -33,6 +33,12 @@ TINY_DENSE = {
     "head_convs": 1,
 }
 DETECTION = {"image_size": [64, 64], "augment": {"preset": "none"}, "score_threshold": 1e-6}
+TILED = {
+    "tiling": {"tile_size": [32, 40], "train": True, "merge": "nmm", "batch_size": 3},
+    "test_time": {"scales": [1.0, 1.5], "flip": True},
+}
+CLASSIFICATION = {"image_size": [32, 32], "augment": {"preset": "none"}}
+TINY_RESNET = {"name": "resnet18", "width": 0.25}
 CASES: list[Any] = [
     pytest.param("detection", DETECTION | {"model": {"name": "yolo", "size": "pico"}}, id="detection-yolo"),
     pytest.param("detection", DETECTION | {"model": {"name": "yolox", "size": "nano"}}, id="detection-yolox"),
@@ -42,9 +48,30 @@ CASES: list[Any] = [
         "detection", DETECTION | {"model": TINY_DENSE | {"name": "fcos", "fpn_channels": 64}}, id="detection-fcos"
     ),
     pytest.param("detection", DETECTION | {"model": {"name": "ssdlite"}}, id="detection-ssdlite"),
+    pytest.param("detection", DETECTION | {"model": {"name": "yolo", "size": "pico"}} | TILED, id="detection-tiled"),
+    pytest.param(
+        "detection",
+        DETECTION | {"model": TINY_DENSE | {"name": "retinanet", "anchors": "auto"}},
+        id="detection-fitted-anchors",
+    ),
+    pytest.param("classification", CLASSIFICATION | {"model": TINY_RESNET}, id="classification-resnet18"),
+    pytest.param(
+        "classification",
+        CLASSIFICATION | {"model": TINY_RESNET | {"head": {"name": "spp"}}, "loss": {"name": "arcface"}},
+        id="classification-spp-arcface",
+    ),
+    pytest.param(
+        "classification",
+        CLASSIFICATION | {"model": TINY_RESNET | {"embedding_size": 16}, "loss": {"name": "contrastive"}},
+        id="classification-contrastive",
+    ),
 ]
 DATA: dict[str, Callable[[Path], dict[str, Any]]] = {
     "detection": lambda folder: {"format": "yolo", "root": str(write_yolo_dataset(folder / "detection"))},
+    "classification": lambda folder: {
+        "format": "imagefolder",
+        "root": str(write_class_folders(folder / "classification", images=2)),
+    },
 }
 STEPS = 12
 
@@ -123,10 +150,13 @@ def test_predictions_survive_the_bundle(
     batch = batch_of(task, "val", train=False)
     predictions = task.predict(model, batch)
     assert any(len(mine.scores) for mine in predictions), "nothing is predicted, so nothing is compared"
-    for mine, theirs in zip(predictions, fresh.predict(other, batch), strict=True):
-        assert mine.sample_id == theirs.sample_id
-        assert mine.boxes.tolist() == theirs.boxes.tolist()
-        assert mine.scores.tolist() == theirs.scores.tolist()
+    assert as_json(task, fresh.predict(other, batch)) == as_json(task, predictions)
+
+
+def as_json(task: Task, predictions: list[Any]) -> list[dict[str, Any]]:
+    metric = task.build_metric("val")
+    metric.update(predictions)
+    return metric.to_json()
 
 
 @pytest.mark.parametrize(("name", "settings"), CASES)

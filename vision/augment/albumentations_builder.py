@@ -25,14 +25,44 @@ class UserTransforms:
 
     def __call__(self, sample: BoxedImage, rng: np.random.Generator) -> BoxedImage:
         """Transform a sample; every random number comes from `rng`, whatever was transformed before."""
-        # Handing the generators over costs microseconds; `set_random_seed` builds two per transform instead.
-        self._compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+        _seed(self._compose, rng)
         result = self._compose(image=np.ascontiguousarray(sample.image), bboxes=sample.boxes, labels=sample.labels)
         return BoxedImage(
             np.ascontiguousarray(result["image"]),
             np.asarray(result["bboxes"], np.float32).reshape(-1, 4),
             np.asarray(result["labels"], np.int64).reshape(-1),
         )
+
+
+class ImageTransforms:
+    """The same for images alone.
+
+    Args:
+        compose: transforms without boxes.
+    """
+
+    def __init__(self, compose: Any) -> None:
+        self._compose = compose
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Transform an (H, W, 3) uint8 image; every random number comes from `rng`."""
+        _seed(self._compose, rng)
+        return np.ascontiguousarray(self._compose(image=np.ascontiguousarray(image))["image"])
+
+
+def _seed(compose: Any, rng: np.random.Generator) -> None:
+    # Handing the generators over costs microseconds; `set_random_seed` builds two per transform instead.
+    compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+
+
+def build_image_transforms(transforms: Sequence[Mapping[str, Mapping[str, Any]]]) -> ImageTransforms:
+    """Build transforms given as `[{HorizontalFlip: {p: 0.5}}, ...]` for images without boxes.
+
+    Raises:
+        ConfigError: with every problem that `validate_transforms` finds.
+    """
+    _refuse(validate_transforms(transforms, with_boxes=False))
+    return ImageTransforms(albumentations.Compose([_build(entry, with_boxes=False) for entry in transforms]))
 
 
 def build_transforms(transforms: Sequence[Mapping[str, Mapping[str, Any]]], min_visibility: float) -> UserTransforms:
@@ -45,9 +75,7 @@ def build_transforms(transforms: Sequence[Mapping[str, Mapping[str, Any]]], min_
     Raises:
         ConfigError: with every problem that `validate_transforms` finds.
     """
-    problems = validate_transforms(transforms)
-    if problems:
-        raise ConfigError("augment.transforms: " + "; ".join(problems))
+    _refuse(validate_transforms(transforms))
     boxes = albumentations.BboxParams(
         format="pascal_voc",
         label_fields=["labels"],
@@ -62,9 +90,14 @@ def build_transforms(transforms: Sequence[Mapping[str, Mapping[str, Any]]], min_
     return UserTransforms(compose)
 
 
-def _build(entry: Mapping[str, Mapping[str, Any]]) -> Any:
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        raise ConfigError("augment.transforms: " + "; ".join(problems))
+
+
+def _build(entry: Mapping[str, Mapping[str, Any]], with_boxes: bool = True) -> Any:
     [(name, arguments)] = entry.items()
     if name in COMPOSITIONS:
-        inner = [_build(each) for each in arguments["transforms"]]
+        inner = [_build(each, with_boxes) for each in arguments["transforms"]]
         return COMPOSITIONS[name](**{**arguments, "transforms": inner})
-    return known_transforms()[name](**arguments)
+    return known_transforms(with_boxes)[name](**arguments)

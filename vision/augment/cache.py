@@ -1,106 +1,205 @@
-"""Images kept decoded and fitted, in memory that all loader workers of a process share."""
+"""Images kept decoded and fitted, shared by all processes of a machine: in memory, or in a file on disk.
 
+Which images, and fitted how, decides the name of what is shared; so loader workers, training workers, and with `disk`
+later runs and trials, find what another one decoded.
+"""
+
+import hashlib
 import logging
 import mmap
 import os
-import sys
-import tempfile
 import weakref
+import zlib
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import cv2
 import numpy as np
-import psutil
+
+from vision.augment.disk_files import DEFAULT_LIMIT_GB, image_folder, shared_disk_file
+from vision.augment.shared_memory import NoRoomError, private_memory_file, shared_memory_file
+from vision.file_stamp import stamp_of
+from vision.formats.digest import file_hashes
 
 logger = logging.getLogger(__name__)
 
-FREE_MEMORY_SHARE = 0.5
-"""The caches of all training workers of this machine together take at most this share of its free memory."""
+CacheMode = Literal["memory", "disk", "none"]
+
+NUM_REMEMBERED = 4
+"""A process holds on to the memory of the last so many data sets, so that the next evaluation or trial finds it."""
+
+_VERSION = 1
+_MARK = np.dtype(np.uint32)
+_FILLED = 1
+
+_MEND_DISK = "Mend the folder, raise `cache_limit_gb`, or name another folder by the variable ORCHESTRATOR_CACHE."
+_MEND_MEMORY = "Set `cache: disk`, a smaller `image_size`, or `cache: none` to accept this silently."
 
 
 class ImageCache:
-    """One slot per image in a memory file.
+    """One slot per image in a mapped file. What one process fills in is there for all that have the same file.
 
-    It costs nothing until a slot is filled. Whatever a loader worker of this process fills in, forked or spawned,
-    is there for its siblings and for the workers of later epochs. Pickled for any other purpose, it arrives empty.
+    Pickled for a spawned loader worker, it is the same file there; pickled for any other purpose, it arrives empty.
 
     Args:
         shapes: (height, width) of each fitted image.
+        descriptor: a file of `size_of(shapes)` bytes, which the cache closes; None = memory of its own.
+        is_checked: compare each slot with its checksum before it is first used: a file on disk may be half-written
+            when the machine lost its power.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
-        self._shapes = tuple(shapes)
+    def __init__(
+        self, shapes: Sequence[tuple[int, int]], descriptor: int | None = None, is_checked: bool = False
+    ) -> None:
+        self._shapes, self._is_checked = tuple(shapes), is_checked
         self._starts = np.cumsum([0, *(height * width * 3 for height, width in shapes)], dtype=np.int64)
-        self._map(_open_memory_file(len(shapes) + int(self._starts[-1]) + 1))
-
-    def _map(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        weakref.finalize(self, os.close, descriptor)
-        content = np.frombuffer(mmap.mmap(descriptor, 0), np.uint8)
-        # One byte per slot says whether it is filled. Two workers that fill the same slot write the same bytes.
-        self._filled, self._pixels = content[: len(self._shapes)], content[len(self._shapes) :]
+        self._descriptor = private_memory_file(size_of(shapes)) if descriptor is None else descriptor
+        weakref.finalize(self, os.close, self._descriptor)
+        content = np.frombuffer(mmap.mmap(self._descriptor, size_of(shapes)), np.uint8)
+        # A mark per slot, 0 = empty. Two processes that fill the same slot write the same bytes.
+        num_bytes = len(shapes) * _MARK.itemsize
+        self._marks, self._pixels = content[:num_bytes].view(_MARK), content[num_bytes:]
+        self._is_sound = np.full(len(shapes), not is_checked)
 
     def __reduce__(self) -> tuple[Callable[..., "ImageCache"], tuple[object, ...]]:
         if get_spawning_popen() is None:
             return ImageCache, (self._shapes,)
-        return _attach, (self._shapes, self._starts, DupFd(self._descriptor))
+        return _attach, (self._shapes, DupFd(self._descriptor), self._is_checked)
 
     def get(self, index: int) -> np.ndarray | None:
         """Return the (H, W, 3) uint8 image of a slot, read-only, or None where it was not filled yet."""
-        if not self._filled[index]:
+        if not self._marks[index]:
             return None
         image = self._slot(index)
+        if not self._is_sound[index]:
+            if _checksum(image) != self._marks[index]:
+                return None
+            self._is_sound[index] = True
         image.flags.writeable = False
         return image
 
     def put(self, index: int, image: np.ndarray) -> None:
         """Fill a slot with an (H, W, 3) uint8 image of the announced shape."""
-        self._slot(index)[...] = image
-        self._filled[index] = 1
+        slot = self._slot(index)
+        slot[...] = image
+        self._marks[index] = _checksum(slot) if self._is_checked else _FILLED
+        self._is_sound[index] = True
 
     def _slot(self, index: int) -> np.ndarray:
         return self._pixels[self._starts[index] : self._starts[index + 1]].reshape(*self._shapes[index], 3)
 
 
-def _attach(shapes: tuple[tuple[int, int], ...], starts: np.ndarray, duplicate: Any) -> ImageCache:
+def size_of(shapes: Sequence[tuple[int, int]]) -> int:
+    """Bytes that a cache of these (height, width) takes."""
+    return 1 + len(shapes) * _MARK.itemsize + sum(height * width * 3 for height, width in shapes)
+
+
+def _checksum(image: np.ndarray) -> int:
+    return zlib.crc32(image) or _FILLED
+
+
+def _attach(shapes: tuple[tuple[int, int], ...], duplicate: Any, is_checked: bool) -> ImageCache:
     """Open the cache of the parent process in a spawned loader worker."""
-    cache = ImageCache.__new__(ImageCache)
-    cache._shapes, cache._starts = shapes, starts
-    cache._map(duplicate.detach())
+    return ImageCache(shapes, duplicate.detach(), is_checked)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedImages:
+    """What is to be kept: the images of a data set, each as it is fitted."""
+
+    paths: Sequence[Path]
+    shapes: Sequence[tuple[int, int]]
+    """(height, width) of each after fitting."""
+    fitting: str
+    """How they are resized, besides the shapes, in words: other words, other bytes."""
+    crops: Sequence[object] = ()
+    """What is cut out of each file before; empty = nothing of any."""
+
+    def name_by_content(self) -> str:
+        """The name that the same images have anywhere; reads files that were never hashed before."""
+        hashes = file_hashes(self.paths)
+        return self._name([hashes[path] for path in self.paths])
+
+    def name_by_place(self) -> str:
+        """The name that they have on this machine until a file is changed; reads no file."""
+        return self._name([str(stamp_of(path)) for path in self.paths])
+
+    def _name(self, images: Sequence[str]) -> str:
+        digest = hashlib.sha256(f"{_VERSION} {cv2.__version__} {self.fitting}\n".encode())
+        crops = self.crops or [None] * len(images)
+        for image, shape, crop in zip(images, self.shapes, crops, strict=True):
+            digest.update(f"{image} {shape[0]} {shape[1]} {crop}\n".encode())
+        return digest.hexdigest()[:40]
+
+
+def open_cache(
+    images: FittedImages, mode: CacheMode, limit_gb: float | None = None
+) -> tuple[ImageCache | None, str | None]:
+    """Open the cache that a data set asks for, or the next best: memory for `disk`, none for `memory`.
+
+    Args:
+        images: what is to be kept.
+        mode: `memory`, `disk` or `none`.
+        limit_gb: of all files on disk together; None = 20.
+
+    Returns:
+        the cache, None where nothing is kept; and in words what could not be had, if anything, which is logged too.
+    """
+    refused = ""
+    if mode == "disk":
+        try:
+            return _on_disk(images, limit_gb or DEFAULT_LIMIT_GB), None
+        except OSError as error:
+            refused = f"`cache: disk` cannot be used in {image_folder()}: {error.strerror or error}. "
+    if mode == "none":
+        return None, None
+    try:
+        cache = _in_memory(images)
+        said = f"{refused}Images are kept in memory instead, for this run only. {_MEND_DISK}" if refused else None
+    except NoRoomError as error:
+        cache = None
+        said = (
+            f"{refused}Images are not kept in memory{' either' if refused else ''}, and every epoch decodes them "
+            f"again: for {len(images.shapes)} images {error}. {_MEND_MEMORY}"
+        )
+    if said:
+        logger.warning(said)
+    return cache, said
+
+
+def _on_disk(images: FittedImages, limit_gb: float) -> ImageCache:
+    """Raises OSError where there is no place."""
+    descriptor = shared_disk_file(images.name_by_content(), size_of(images.shapes), limit_gb)
+    return ImageCache(images.shapes, descriptor, is_checked=True)
+
+
+_remembered: deque[ImageCache] = deque(maxlen=NUM_REMEMBERED)
+
+
+def _in_memory(images: FittedImages) -> ImageCache:
+    """Raises NoRoomError where there is too little memory, also without what is only remembered."""
+    name, size = images.name_by_place(), size_of(images.shapes)
+    try:
+        descriptor = shared_memory_file(name, size)
+    except NoRoomError:
+        _remembered.clear()
+        descriptor = shared_memory_file(name, size)
+    cache = ImageCache(images.shapes, descriptor)
+    _remembered.append(cache)
     return cache
 
 
-def _open_memory_file(size: int) -> int:
-    """Return the descriptor of a new file of `size` zero bytes that lies in memory (on disk where there is no such)."""
-    if sys.platform == "linux":
-        descriptor = os.memfd_create("image_cache")  # unlike /dev/shm, not limited to 64 MB in a container
-    else:
-        descriptor, path = tempfile.mkstemp()
-        Path(path).unlink()
-    os.ftruncate(descriptor, size)
-    return descriptor
-
-
-def build_cache(shapes: Sequence[tuple[int, int]]) -> ImageCache | None:
-    """Build a cache for fitted images of these (height, width), or say in the log why there is none.
-
-    Returns:
-        None where the images of this machine's training workers would fill more than half of its free memory.
-    """
-    local_workers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    needed = sum(height * width * 3 for height, width in shapes) * local_workers
-    allowed = psutil.virtual_memory().available * FREE_MEMORY_SHARE
-    if needed <= allowed:
-        return ImageCache(shapes)
-    logger.warning(
-        "images are not cached: %d of them for %d worker(s) need %.1f GB, and half of the free memory is %.1f GB; "
-        "every epoch decodes them again. Set `cache: none` to accept this silently, or a smaller `image_size`.",
-        len(shapes),
-        local_workers,
-        needed / 1e9,
-        allowed / 1e9,
-    )
-    return None
+def through_cache(cache: ImageCache | None, index: int, read: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return the image of a slot; `read` gives it the first time, and every time without a cache."""
+    if cache is None:
+        return read()
+    image = cache.get(index)
+    if image is None:
+        image = read()
+        cache.put(index, image)
+    return image

@@ -1,4 +1,4 @@
-"""Checks the albumentations transforms of a pipeline file: names, arguments, types, and whether boxes follow."""
+"""Checks the albumentations transforms of a pipeline file: names, arguments, types, and that boxes follow."""
 
 import difflib
 import inspect
@@ -25,9 +25,10 @@ _COMPOSITION_ARGUMENTS: dict[str, TypeAdapter[Any]] = {
 }
 
 _OTHER_IMAGES = "it needs other images, which cannot be given in a settings file"
-_MASK = "it needs a mask, and detection data has none"
+_MASK = "it needs a mask, and the data has none"
 _DTYPE = "the image must stay uint8 (H, W, 3); the model normalises it itself"
 _NOT_SAFE = "boxes do not follow its pixels"
+_NEEDS_BOX = "it needs boxes, and the data has none"
 REFUSED = {
     "CropNonEmptyMaskIfExists": _MASK,
     "FDA": _OTHER_IMAGES,
@@ -35,26 +36,40 @@ REFUSED = {
     "HistogramMatching": _OTHER_IMAGES,
     "Lambda": "a function cannot be given in a settings file",
     "MaskDropout": _MASK,
-    "Morphological": "it fails on boxes with the installed OpenCV",
-    "Mosaic": f"{_OTHER_IMAGES}; use `augment.mosaic`",
+    "Mosaic": _OTHER_IMAGES,
     "Normalize": _DTYPE,
     "OverlayElements": _OTHER_IMAGES,
     "PixelDistributionAdaptation": _OTHER_IMAGES,
     "RandomCropNearBBox": "it needs a box of its own besides those of the data",
-    "RandomGridShuffle": f"{_NOT_SAFE}: it cuts objects into pieces",
     "TextImage": _OTHER_IMAGES,
-    "ThinPlateSpline": f"{_NOT_SAFE}: measured errors reach tens of pixels",
     "ToFloat": _DTYPE,
     "ToTensor3D": _DTYPE,
     "ToTensorV2": _DTYPE,
 }
 """Transforms that exist but cannot work here, and why."""
+REFUSED_WITH_BOXES = {
+    "Morphological": "it fails on boxes with the installed OpenCV",
+    "Mosaic": f"{_OTHER_IMAGES}; use `augment.mosaic`",
+    "RandomGridShuffle": f"{_NOT_SAFE}: it cuts objects into pieces",
+    "ThinPlateSpline": f"{_NOT_SAFE}: measured errors reach tens of pixels",
+}
+"""Besides these, where the images have boxes."""
+REFUSED_WITHOUT_BOXES = {
+    "AtLeastOneBBoxRandomCrop": _NEEDS_BOX,
+    "BBoxSafeRandomCrop": _NEEDS_BOX,
+    "RandomSizedBBoxSafeCrop": _NEEDS_BOX,
+}
+"""Besides these, where the images have none."""
 
 _BASES = {"BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D"}
 
 
-def validate_transforms(transforms: Sequence[Mapping[str, Any]]) -> list[str]:
+def validate_transforms(transforms: Sequence[Mapping[str, Any]], with_boxes: bool = True) -> list[str]:
     """List what is wrong with transforms given as `[{HorizontalFlip: {p: 0.5}}, ...]`.
+
+    Args:
+        transforms: albumentations' own names and arguments.
+        with_boxes: the images have boxes, which must follow their pixels.
 
     Returns:
         One sentence per problem, with the nearest known name where one was misspelt; empty when all is well.
@@ -68,15 +83,17 @@ def validate_transforms(transforms: Sequence[Mapping[str, Any]]) -> list[str]:
         if not isinstance(arguments, Mapping):
             problems.append(f"{name}: expected its arguments as `{{argument: value}}`, got {arguments!r}")
         elif name in COMPOSITIONS:
-            problems.extend(_composition_problems(name, arguments))
+            problems.extend(_composition_problems(name, arguments, with_boxes))
         else:
-            problems.extend(_transform_problems(name, arguments))
+            problems.extend(_transform_problems(name, arguments, with_boxes))
     return problems
 
 
-def known_transforms() -> dict[str, type]:
-    """Return the albumentations classes that carry boxes along or leave the pixels where they are, by name."""
-    return {name: kind for name, kind in _all_transforms().items() if _refusal(name, kind) is None}
+def known_transforms(with_boxes: bool = True) -> dict[str, type]:
+    """Return the albumentations classes that can be used, by name: with boxes those that carry them along or leave
+    the pixels where they are.
+    """
+    return {name: kind for name, kind in _all_transforms().items() if _refusal(name, kind, with_boxes) is None}
 
 
 def _all_transforms() -> dict[str, type]:
@@ -86,18 +103,20 @@ def _all_transforms() -> dict[str, type]:
     }
 
 
-def _refusal(name: str, kind: type) -> str | None:
-    if name in REFUSED:
-        return REFUSED[name]
+def _refusal(name: str, kind: type, with_boxes: bool) -> str | None:
+    reasons = REFUSED | (REFUSED_WITH_BOXES if with_boxes else REFUSED_WITHOUT_BOXES)
+    if name in reasons:
+        return reasons[name]
     if issubclass(kind, albumentations.ImageOnlyTransform):
         return None
     targets = kind._targets  # type: ignore[attr-defined]
-    return (
-        None if Targets.BBOXES in (targets if isinstance(targets, tuple) else (targets,)) else "it does not know boxes"
-    )
+    known = targets if isinstance(targets, tuple) else (targets,)
+    if with_boxes:
+        return None if Targets.BBOXES in known else "it does not know boxes"
+    return None if Targets.IMAGE in known else "it does not know images"
 
 
-def _composition_problems(name: str, arguments: Mapping[str, Any]) -> Iterator[str]:
+def _composition_problems(name: str, arguments: Mapping[str, Any], with_boxes: bool) -> Iterator[str]:
     inner = arguments.get("transforms")
     if not isinstance(inner, Sequence) or isinstance(inner, str) or not inner:
         yield f"{name}: expected a list of transforms under `transforms`, got {inner!r}"
@@ -109,17 +128,18 @@ def _composition_problems(name: str, arguments: Mapping[str, Any]) -> Iterator[s
             _COMPOSITION_ARGUMENTS[argument].validate_python(arguments[argument], strict=True)
         except ValidationError as error:
             yield f"{name}: argument `{argument}` is {arguments[argument]!r}; {_lowered(error.errors()[0]['msg'])}"
-    for problem in validate_transforms(inner):
+    for problem in validate_transforms(inner, with_boxes):
         yield f"{name}: {problem}"
 
 
-def _transform_problems(name: str, arguments: Mapping[str, Any]) -> Iterator[str]:
+def _transform_problems(name: str, arguments: Mapping[str, Any], with_boxes: bool) -> Iterator[str]:
     every = _all_transforms()
     if name not in every:
-        yield f"{name}: there is no such albumentations transform{_nearest(name, [*known_transforms(), *COMPOSITIONS])}"
+        nearest = _nearest(name, [*known_transforms(with_boxes), *COMPOSITIONS])
+        yield f"{name}: there is no such albumentations transform{nearest}"
         return
     kind = every[name]
-    refusal = _refusal(name, kind)
+    refusal = _refusal(name, kind, with_boxes)
     if refusal is not None:
         yield f"{name}: cannot be used here, since {refusal}"
         return

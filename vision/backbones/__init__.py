@@ -1,13 +1,15 @@
-"""Trunks of feature pyramids, made from torchvision's and timm's classifiers. No detector, no pyramid network."""
+"""Trunks of feature pyramids, made from our, torchvision's and timm's classifiers. No detector, no pyramid network."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from foundation.errors import ConfigError
-from vision.backbones.norms import replace_norms
+from vision.backbones.plain import timm_name_of
+from vision.backbones.resnet_width import no_width
 from vision.backbones.torchvision_trunk import build_torchvision_trunk
+from vision.layers.apply import apply_parts
+from vision.layers.settings import PartsSettings
 
 __all__ = ["Trunk", "build_backbone"]
 
@@ -33,7 +35,7 @@ def build_backbone(
     *,
     levels: Sequence[int],
     width: float = 1.0,
-    norm: str = "batch",
+    parts: PartsSettings | None = None,
     trainable_layers: int = NUM_STAGES,
     timm_tag: str | None = None,
     load: Callable[[nn.Module], object] | None = None,
@@ -41,32 +43,40 @@ def build_backbone(
     """Build a trunk that yields feature maps with strides 2**level.
 
     Args:
-        name: a classifier of torchvision (`resnet18`), or `timm:NAME`.
+        name: a classifier of torchvision (`resnet18`), one of ours (`bn_inception`), or `timm:NAME`.
         levels: rising. Levels deeper than the network's last are left out: the caller's pyramid adds them.
         width: multiplier on the channels; torchvision ResNets only.
-        norm: `batch`, `frozen` (statistics and affine parameters fixed: only sensible with pretrained weights) or
-            `group` (independent of the batch size; affine parameters start anew).
+        parts: norms, activations, dropout and initial weights to give it, after `load`.
         trainable_layers: 5 = all; n trains the last n of the stages with strides 2, 4, 8, 16, 32.
         timm_tag: timm's tag of published weights to download, for `timm:` names.
-        load: puts weights into the classifier (torchvision: without its own head).
+        load: puts weights into the classifier (torchvision and ours: without its own head); returns True if it has
+            given it its parts, too.
 
     Raises:
         ConfigError: if the name is unknown, or the network has no such pyramid, with the reason.
         WeightsError: if timm's weights cannot be downloaded.
     """
+    has_parts = False
+
+    def load_first(network: nn.Module) -> None:
+        nonlocal has_parts
+        assert load is not None
+        has_parts = load(network) is True
+
     trunk: Trunk
-    if name.startswith("timm:"):
+    timm_name = timm_name_of(name)
+    if timm_name is not None:
         if width != 1.0:
-            raise ConfigError(f"backbone.width {width} works with torchvision ResNets only, not {name}; set it to 1.0.")
+            raise no_width(name, width)
         # Here, because importing timm takes seconds that nobody else should wait.
         from vision.backbones.timm_trunk import build_timm_trunk
 
-        trunk = build_timm_trunk(name.removeprefix("timm:"), levels, timm_tag, load)
+        trunk = build_timm_trunk(timm_name, levels, timm_tag, load and load_first)
     else:
-        trunk = build_torchvision_trunk(name, levels, width, load)
+        trunk = build_torchvision_trunk(name, levels, width, load and load_first)
     if trainable_layers < NUM_STAGES:
         for parameter in trunk.parameters_up_to(NUM_STAGES - trainable_layers):
             parameter.requires_grad_(False)
-    if norm != "batch":
-        replace_norms(trunk, norm, name)
+    if parts is not None and not has_parts:
+        apply_parts(cast(nn.Module, trunk), parts, f"backbone {name}", has_head=False)
     return trunk

@@ -1,6 +1,5 @@
 """A timm network as a trunk, through timm's own `features_only` models. Imported only when one is asked for."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import ConfigError, WeightsError
+from vision.backbones.plain import check_timm_name
 
 PROBE_SIZE = (128, 192)
 """(height, width) of the probing image; multiples of 64."""
@@ -62,13 +62,7 @@ def build_timm_trunk(
         tag: published weights, `TAG` or `NAME.TAG`.
         load: puts weights into the whole classifier, which timm then cuts.
     """
-    architecture = name.partition(".")[0]
-    if not timm.is_model(architecture):
-        nearest = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.4)
-        raise ConfigError(
-            f"unknown backbone 'timm:{name}'; nearest timm models: {', '.join(nearest) or 'none'}. Correct "
-            "backbone.name."
-        )
+    check_timm_name(name)
     indices, all_levels = _pyramid(name, levels)
     if tag is not None:
         network = _published(name, tag, indices)
@@ -131,10 +125,16 @@ def _check_runs(trunk: TimmTrunk, name: str) -> None:
     device = next(trunk.parameters()).device
     try:
         with torch.no_grad():
-            trunk.eval()(torch.zeros(1, 3, *PROBE_SIZE, device=device))
+            maps = trunk.eval()(torch.zeros(1, 3, *PROBE_SIZE, device=device))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"backbone timm:{name} only runs on the image size it was made for ({error}); take another one."
         ) from error
     finally:
         trunk.train()
+    for level, features in maps.items():
+        if features.shape[2:] != (PROBE_SIZE[0] >> int(level), PROBE_SIZE[1] >> int(level)):
+            raise ConfigError(
+                f"backbone timm:{name} yields no feature pyramid: its convolutions have no padding, so that its maps "
+                "are smaller than 1 / 2**level of the image. Take one with exact strides, such as timm:resnet18."
+            )

@@ -1,24 +1,20 @@
-"""A torchvision classifier as a trunk: its stages are found by running it once, not by a table of names."""
+"""Torchvision's and our classifiers as trunks: the stages are found by running it once, not by a table of names."""
 
-import difflib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.resnet import ResNet
 
 from foundation.errors import ConfigError
+from vision.backbones.plain import plain_classifier
 
 PROBE_SIZE = (64, 192)
 """(height, width) of the probing image: 1 : 3, so that (H, W, C) is never taken for (C, H, W)."""
 DEEPEST_LEVEL = 6
 """Of the probing image's shorter side one pixel is left at this level."""
-CHANNEL_STEP = 8
-"""Scaled channel counts are multiples of it: vector units and GroupNorm want that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,45 +71,13 @@ class TorchvisionTrunk(nn.Module):
 def build_torchvision_trunk(
     name: str, levels: Sequence[int], width: float, load: Callable[[nn.Module], object] | None
 ) -> TorchvisionTrunk:
-    """Build the trunk of torchvision's classifier `name`; see `vision.backbones.build_backbone`."""
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        raise ConfigError(
-            f"unknown backbone {name!r}; nearest torchvision models: {', '.join(nearest) or 'none'}. Set "
-            "backbone.name to a torchvision classifier, or to `timm:NAME`."
-        )
-    classifier = _scaled_resnet(name, width) if width != 1.0 else torchvision.models.get_model(name, weights=None)
+    """Build the trunk of torchvision's, or our own, classifier `name`; see `vision.backbones.build_backbone`."""
+    classifier = plain_classifier(name, num_classes=1, width=width)  # its head is left out
     steps = trace(classifier, name)
     trunk = TorchvisionTrunk(classifier, steps, choose_taps(steps, levels, name))
     if load is not None:
         load(trunk)
     return trunk
-
-
-def _scaled_resnet(name: str, width: float) -> ResNet:
-    """Build a torchvision ResNet with `width` times the channels, rounded to multiples of 8."""
-    with torch.device("meta"):  # only its structure is used: every layer with weights is remade below
-        network = torchvision.models.get_model(name, weights=None)
-    if not isinstance(network, ResNet):
-        raise ConfigError(f"backbone.width {width} works with torchvision ResNets only, not {name}; set it to 1.0.")
-
-    def scaled(channels: int) -> int:
-        return max(CHANNEL_STEP, round(channels * width / CHANNEL_STEP) * CHANNEL_STEP)
-
-    network.inplanes = scaled(64)  # torchvision's own stem
-    network.conv1 = nn.Conv2d(3, network.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
-    network.bn1 = nn.BatchNorm2d(network.inplanes)
-    for index in range(4):
-        blocks = getattr(network, f"layer{index + 1}")
-        stride = 1 if index == 0 else 2
-        layer = network._make_layer(type(blocks[0]), scaled(64 * 2**index), len(blocks), stride=stride)
-        setattr(network, f"layer{index + 1}", layer)
-    network.fc = nn.Linear(network.inplanes, 1)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return network
 
 
 def trace(classifier: nn.Module, name: str) -> list[Step]:
@@ -176,7 +140,7 @@ def _calls(classifier: nn.Module, name: str) -> list[tuple[str, Tensor, Tensor]]
     try:
         with torch.no_grad():
             classifier.eval()(torch.zeros(1, 3, *PROBE_SIZE, device=device))
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except (AssertionError, RuntimeError, ValueError, ConfigError) as error:
         raise ConfigError(
             f"backbone {name} yields no feature pyramid: it only runs on the image size it was made for "
             f"({error}). Take one with strides 4, 8, 16, 32, such as resnet18."

@@ -5,22 +5,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from foundation.errors import DataError
 from vision.faults import FaultError, refuse
 from vision.formats.assemble import assemble
 from vision.formats.download import ensure_present
 from vision.formats.raw import RawSplit, require_folder
 from vision.record import Dataset
-from vision.settings import CocoData, ScenesData, VocData, YoloData
+from vision.settings import CocoData, DigitsData, ImageFolderData, ScenesData, VocData, YoloData
 
 FORMATS: dict[str, str] = {
     "voc": "vision.formats.voc",
     "coco": "vision.formats.coco",
     "yolo": "vision.formats.yolo",
     "scenes": "vision.formats.scenes",
+    "imagefolder": "vision.formats.imagefolder",
+    "digits": "vision.formats.digits",
 }
 """The module of each format, imported when it is used."""
 
-AnyData = VocData | CocoData | YoloData | ScenesData
+LABELS_ONLY = ("imagefolder", "digits")
+"""Formats that give an image one class and no box; to checks and counts it is one object that fills the image."""
+
+AnyData = VocData | CocoData | YoloData | ScenesData | ImageFolderData | DigitsData
 
 
 def known_splits(data: AnyData) -> tuple[str, ...]:
@@ -42,7 +48,21 @@ def known_splits(data: AnyData) -> tuple[str, ...]:
 
 
 def read_dataset(data: AnyData, split: str) -> Dataset:
-    """Read and check one split of a data set, downloading it if it is missing and can be. No pixels are decoded.
+    """Read and check one split with boxes; like `read_split`, but a data set without boxes is refused.
+
+    Raises:
+        DataError: as `read_split` does; or if the format has labels only.
+    """
+    if data.format in LABELS_ONLY:
+        raise DataError(
+            f"a data set with `format: {data.format}` ({place(data)}) gives every image a class and no boxes, so that "
+            "nothing can be detected in it; use it with `task: classification`, or give a data set with boxes"
+        )
+    return read_split(data, split)
+
+
+def read_split(data: AnyData, split: str) -> Dataset:
+    """Read and check one split, downloading it if it is missing and can be. No pixels are decoded.
 
     Returns:
         records with contiguous ids; with `on_error: quarantine`, `faults` tells what was left out.

@@ -7,6 +7,7 @@ import numpy as np
 
 from vision.boxes import box_area, box_iou, clip_boxes
 from vision.faults import FaultError, did_you_mean
+from vision.file_stamp import stamps_of
 from vision.formats.raw import RawImage, RawObject, RawSplit
 from vision.image_header import cut_short, file_is_cut_short, image_size
 from vision.record import Dataset, Fault, Record
@@ -89,6 +90,7 @@ def _record(
         labels=labels[is_sound],
         iscrowd=np.array([item.is_crowd for item in image.objects], dtype=bool)[is_sound],
         area=np.where(np.isfinite(area), area, box_area(clipped))[is_sound],
+        files=stamps_of((image.path, image.annotation)),
     )
     return record, [image.objects[i] for i in np.flatnonzero(is_sound)]
 

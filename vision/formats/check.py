@@ -8,9 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from vision.faults import KINDS, FaultError
-from vision.formats import AnyData, survey
+from vision.formats import LABELS_ONLY, AnyData, survey
 from vision.formats.digest import MISSING, file_hashes
+from vision.formats.near_duplicates import near_duplicates, perceptual_hash
+from vision.formats.suspicions import missing_classes, unusual_sizes
 from vision.images import read_image
 from vision.record import Dataset, Fault, Record
 
@@ -43,30 +47,46 @@ def check(data: AnyData, splits: Sequence[str]) -> list[Fault]:
             faults.append(error.fault())
         else:
             faults += datasets[split].faults
-    faults += _undecodable(datasets)
-    faults += _duplicate_images(datasets)
+    undecodable, hashes = _decoded(datasets)
+    faults += undecodable
+    copies = list(_duplicate_images(datasets))
+    faults += copies
+    known = {fault.path for fault in copies}
+    faults += (fault for fault in near_duplicates(_by_split(datasets, hashes)) if fault.path not in known)
+    if data.format not in LABELS_ONLY:
+        faults += unusual_sizes(datasets)
+        faults += missing_classes(datasets)
     if data.classes is None:
         faults += _typos(datasets)
     unique = {(fault.kind, fault.path, fault.message, fault.box_index): fault for fault in faults}
     return sorted(unique.values(), key=lambda fault: (not fault.is_fatal, fault.kind, fault.path, fault.box_index or 0))
 
 
-def _undecodable(datasets: dict[str, Dataset]) -> list[Fault]:
-    """Decode every image once, several at a time."""
+def _decoded(datasets: dict[str, Dataset]) -> tuple[list[Fault], dict[Path, np.ndarray]]:
+    """Decode every image once, several at a time; returns what failed, and what the others look like."""
     records = {record.path: record for dataset in datasets.values() for record in dataset.records}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return [fault for fault in pool.map(_decode, records.values()) if fault is not None]
+        outcomes = dict(zip(records, pool.map(_decode, records.values()), strict=True))
+    hashes = {path: outcome for path, outcome in outcomes.items() if isinstance(outcome, np.ndarray)}
+    return [outcome for outcome in outcomes.values() if isinstance(outcome, Fault)], hashes
 
 
-def _decode(record: Record) -> Fault | None:
+def _decode(record: Record) -> Fault | np.ndarray | None:
+    """Return what is wrong with an image file, or its hash; None for an image that cannot be compared."""
     try:
-        shape = read_image(record.path).shape
+        image = read_image(record.path)
     except FaultError as error:
         return error.fault(record.name)
-    if shape[:2] != record.image_size:
-        message = f"the image decodes to {shape[1]} x {shape[0]} pixels, its header says otherwise"
+    height, width = image.shape[:2]
+    if (height, width) != record.image_size:
+        message = f"the image decodes to {width} x {height} pixels, its header says otherwise"
         return Fault("size_mismatch", record.path, message, record.name)
-    return None
+    return perceptual_hash(image)
+
+
+def _by_split(datasets: dict[str, Dataset], hashes: dict[Path, np.ndarray]) -> dict[str, dict[Path, np.ndarray]]:
+    paths = {split: [record.path for record in dataset.records] for split, dataset in datasets.items()}
+    return {split: {path: hashes[path] for path in group if path in hashes} for split, group in paths.items()}
 
 
 def _duplicate_images(datasets: dict[str, Dataset]) -> Iterator[Fault]:

@@ -52,6 +52,12 @@ def read(data: CocoData, split: str) -> RawSplit:
     return raw
 
 
+def place_of(data: CocoData, split: str) -> tuple[Path, Path]:
+    """The annotation file and the folder of images of a split that was read before."""
+    files = _layout(data)[split]
+    return files.annotations, files.images
+
+
 def _layout(data: CocoData) -> dict[str, CocoSplit]:
     """Find the annotation file and the image folder of every split."""
     if data.splits is not None:

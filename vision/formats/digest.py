@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import logging
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from vision.formats import AnyData, read_raw
 from vision.formats.raw import RawSplit
+from vision.generated import cache_folder
 from vision.record import Dataset
 
 log = logging.getLogger(__name__)
@@ -97,11 +97,6 @@ def _hash_file(path: Path) -> str:
     except OSError:
         return MISSING
     return digest.hexdigest()
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder: `ORCHESTRATOR_CACHE`, or one below the home folder."""
-    return Path(os.environ.get("ORCHESTRATOR_CACHE") or Path.home() / ".cache" / "orchestrator")
 
 
 class _Memory:

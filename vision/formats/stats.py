@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vision.formats import AnyData, survey
+from vision.formats import LABELS_ONLY, AnyData, survey
 from vision.record import Dataset
 
 SMALL_AREA = 32**2
@@ -24,17 +24,19 @@ def stats(data: AnyData, splits: Sequence[str]) -> dict[str, Any]:
         `format`, `classes`, and per split: `images`, `images_without_objects`, `objects`, `crowd_objects`, `classes`
         (per class `objects`, `images`, `small`, `medium`, `large`), `objects_per_image`, `box_width_px`,
         `box_height_px` and `aspect_ratio` (width / height) as quantiles, `image_sizes` (the most frequent) and
-        `faults` by kind. Quantiles are empty where there is nothing to count.
+        `faults` by kind. Quantiles are empty where there is nothing to count. A format with labels only has `images`,
+        `classes` (per class `images`), `image_sizes` and `faults`.
 
     Raises:
         DataError: if a split cannot be read at all.
     """
     datasets = {split: survey(data, split) for split in splits}
     classes = next((dataset.classes for dataset in datasets.values()), ())
+    count = _labels_stats if data.format in LABELS_ONLY else _split_stats
     return {
         "format": data.format,
         "classes": list(classes),
-        "splits": {split: _split_stats(dataset) for split, dataset in datasets.items()},
+        "splits": {split: count(dataset) for split, dataset in datasets.items()},
     }
 
 
@@ -53,7 +55,22 @@ def _split_stats(dataset: Dataset) -> dict[str, Any]:
         "box_width_px": _quantiles(width),
         "box_height_px": _quantiles(height),
         "aspect_ratio": _quantiles(width / height),
-        "image_sizes": _image_sizes(record.image_size for record in records),
+        **_files_stats(dataset),
+    }
+
+
+def _labels_stats(dataset: Dataset) -> dict[str, Any]:
+    counts = Counter(int(record.labels[0]) for record in dataset.records)
+    return {
+        "images": len(dataset.records),
+        "classes": {name: {"images": counts[label]} for label, name in enumerate(dataset.classes)},
+        **_files_stats(dataset),
+    }
+
+
+def _files_stats(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "image_sizes": _image_sizes(record.image_size for record in dataset.records),
         "faults": dict(sorted(Counter(fault.kind for fault in dataset.faults if fault.is_fatal).items())),
     }
 

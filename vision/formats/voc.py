@@ -5,7 +5,10 @@ Coordinates in the files are 1-based and include the last pixel: pixel k spans [
 Source: Everingham et al. 2010, "The Pascal Visual Object Classes Challenge"; development kit, section "Annotation".
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from vision.faults import FaultError
@@ -20,6 +23,14 @@ WHOLE = "all"
 EXPECTED = "Annotations/, JPEGImages/ and ImageSets/Main/SPLIT.txt"
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+class _Claim(NamedTuple):
+    """Where an annotation says that its image lies; empty = not said."""
+
+    image: RawImage
+    folder: str
+    file: str
 
 
 def splits(data: VocData) -> tuple[str, ...]:
@@ -46,8 +57,10 @@ def read(data: VocData, split: str) -> RawSplit:
     if not stems:
         raise FaultError("this split lists no image", "no_images", _list_path(data.root, split))
     raw = RawSplit(classes=(), images=[], files=_split_files(data.root, split))
+    claims: list[_Claim] = []
     for stem in dict.fromkeys(stems):
-        _read_one(data.root, stem, by_stem, raw)
+        claims += _read_one(data.root, stem, by_stem, raw)
+    raw.faults += _stray_fields(claims)
     raw.faults += _listed_twice(stems, _list_path(data.root, split))
     raw.classes = data.classes or _all_classes(data, split, raw)
     return raw
@@ -93,8 +106,8 @@ def _listed_twice(stems: list[str], path: Path) -> list[Fault]:
     return faults
 
 
-def _read_one(root: Path, stem: str, by_stem: dict[str, Path], raw: RawSplit) -> None:
-    """Add the image `stem` to `raw`, or the fault that keeps it out."""
+def _read_one(root: Path, stem: str, by_stem: dict[str, Path], raw: RawSplit) -> list[_Claim]:
+    """Add the image `stem` to `raw`, or the fault that keeps it out; returns what its annotation says of its place."""
     annotation = root / "Annotations" / f"{stem}.xml"
     try:
         tree = _parse(annotation)
@@ -102,13 +115,36 @@ def _read_one(root: Path, stem: str, by_stem: dict[str, Path], raw: RawSplit) ->
         image = RawImage(stem, path, annotation, claimed_size=_claimed_size(tree))
     except FaultError as error:
         raw.faults.append(error.fault(stem))
-        return
+        return []
     for index, node in enumerate(tree.findall("object")):
         try:
             image.objects.append(_object(node, index))
         except ValueError as error:
             raw.faults.append(Fault("broken_annotation", annotation, f"object #{index}: {error}", stem, index))
     raw.images.append(image)
+    folder, file = ((tree.findtext(field) or "").strip() for field in ("folder", "path"))
+    return [_Claim(image, folder, file)]
+
+
+def _stray_fields(claims: list[_Claim]) -> Iterator[Fault]:
+    """Report `<folder>` and `<path>` where they contradict the rest; neither is read."""
+    folders = Counter(claim.folder for claim in claims if claim.folder)
+    usual = folders.most_common(1)[0][0] if folders else ""
+    for image, folder, _ in claims:
+        if folder and folder != usual:
+            message = f"<folder> is {folder!r}, in the others of this split {usual!r}; it is not read"
+            yield Fault("stray_field", image.annotation, message, image.name, is_fatal=False)
+    foreign = [claim for claim in claims if claim.file and not Path(claim.file).exists()]
+    if foreign:
+        message = f"<path> is {foreign[0].file!r}, which does not exist"
+        others = f", and {len(foreign) - 1} more of this split name such a place" if len(foreign) > 1 else ""
+        yield Fault(
+            "stray_field",
+            foreign[0].image.annotation,
+            f"{message}{others}; it is not read",
+            foreign[0].image.name,
+            is_fatal=False,
+        )
 
 
 def _parse(path: Path) -> ElementTree.Element:

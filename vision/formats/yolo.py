@@ -37,8 +37,10 @@ class _Picture:
 def splits(data: YoloData) -> tuple[str, ...]:
     """List the splits that the `data.yaml` names or, without one, the folders show."""
     content = _load_yaml(data.root)
-    if named := tuple(split for split in _YAML_SPLITS if content.get(split)):
-        return named
+    named = [split for split in _YAML_SPLITS if content.get(split)]
+    named += [split for split, folder in content.items() if split not in named and folder == f"images/{split}"]
+    if named:
+        return tuple(named)
     nested = {path.name for path in (data.root / "images").glob("*") if path.is_dir()}
     return in_order(nested | {path.parent.name for path in data.root.glob("*/images") if path.is_dir()})
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from foundation.errors import DataError
+from vision.file_stamp import stamps_of
 from vision.record import Dataset, Record
 from vision.scenes.digits import CLASSES, SPLITS, Split
 from vision.scenes.rle import mask_from_rle
@@ -104,4 +105,5 @@ def _record(
         labels=np.array([label_of[item["category_id"]] for item in annotations], dtype=np.int64),
         iscrowd=np.array([item["iscrowd"] for item in annotations], dtype=bool),
         area=np.array([item["area"] for item in annotations], dtype=np.float64),
+        files=stamps_of((path,)),
     )

@@ -7,13 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vision.generated import ensure_folder
 from vision.scenes.background import draw_background, light_scene
 from vision.scenes.canvas import Canvas
 from vision.scenes.compose import Scene, draw_scan, finish_scene, scene_rng
 from vision.scenes.digits import CLASSES, Split
 from vision.scenes.reader import check_split
 from vision.scenes.sprites import CLUTTER, Paint, Pose, Sprite, build_sprite, choose_paint, random_pose, warp_sprite
-from vision.scenes.storage import box_from_mask, ensure_folder, scenes_folder
+from vision.scenes.storage import box_from_mask, scenes_folder
 from vision.settings import ScenesData
 from vision.video import write_video
 

@@ -1,6 +1,7 @@
 """The detection data set: reproducible to the byte, whoever loads it and in whatever order."""
 
 import pickle
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -15,6 +16,7 @@ from detection.settings import AugmentSettings, DetectionSettings
 from engine.task import SampleKey
 from foundation.errors import DataError
 from tests.fakes import make_record
+from vision.file_stamp import stamps_of
 from vision.record import Dataset
 
 SIZE = (64, 64)
@@ -157,6 +159,19 @@ def test_crowds_are_not_trained_on(dataset):
     assert samples[SampleKey(0, 1)].boxes.shape == (0, 4)
 
 
+def test_the_labels_of_a_sample_are_its_classes_by_sample_id(dataset):
+    records = (
+        make_record(1, [], []),
+        make_record(
+            0, [[0, 0, 9, 9], [5, 5, 20, 20], [5, 5, 30, 30], [1, 1, 8, 8]], [2, 0, 2, 1], iscrowd=[0, 0, 0, 1]
+        ),
+    )
+    labels = DetectionDataset(
+        Dataset(("a", "b", "c"), records), DetectionSettings(cache="none"), train=True, seed=0, epochs=1
+    ).sample_labels()
+    assert [present.tolist() for present in labels] == [[0, 2], []], "the crowd of class 1 is not trained on"
+
+
 def test_a_batch_with_an_empty_image(dataset):
     samples = build(dataset, train=False)
     batch = collate([samples[SampleKey(0, index)] for index in (5, 0)])
@@ -215,3 +230,31 @@ def test_a_pickled_data_set_gives_the_same_bytes(dataset):
     samples = build(dataset, augment=augment)
     copy = pickle.loads(pickle.dumps(samples))
     assert [content(copy[key]) for key in KEYS] == [content(samples[key]) for key in KEYS]
+
+
+@pytest.mark.parametrize("changed", ["image", "annotation"])
+def test_a_file_changed_during_the_run_is_named_even_where_its_pixels_are_kept(dataset, tmp_path, changed):
+    annotation = tmp_path / "annotation.xml"
+    annotation.write_text("<annotation/>")
+    paths = {"image": tmp_path / "image.png", "annotation": annotation}
+    shutil.copy(dataset.records[1].path, paths["image"])
+    record = replace(dataset.records[1], path=paths["image"], files=stamps_of(paths.values()))
+    samples = build(replace(dataset, records=(record,)), train=False)
+    samples.warm()
+    samples[SampleKey(0, 1)]
+    with paths[changed].open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(DataError, match=f"{paths[changed].name} was changed while the run was going"):
+        samples[SampleKey(1, 1)]
+
+
+def test_the_cache_on_disk_gives_the_same_bytes_to_the_next_data_set(dataset, monkeypatch):
+    expected = [content(build(dataset)[key]) for key in KEYS]
+    assert [content(build(dataset, cache="disk")[key]) for key in KEYS] == expected
+    monkeypatch.setattr(data_module, "read_image", _must_not_be_called)
+    assert [content(build(dataset, cache="disk")[key]) for key in KEYS] == expected
+
+
+def test_a_limit_without_a_cache_on_disk_is_refused():
+    with pytest.raises(ValueError, match="cache_limit_gb has no effect with cache: memory"):
+        DetectionSettings(cache_limit_gb=3.0)

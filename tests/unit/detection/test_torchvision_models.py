@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
@@ -16,6 +17,8 @@ from detection.models import build_model
 from detection.models.torchvision_parts import COCO_ROWS
 from detection.settings import DetectionSettings
 from foundation.errors import ConfigError, WeightsError
+from vision.layers.apply import apply_parts
+from vision.layers.settings import PartsSettings
 
 NARROW = {"name": "resnet18", "width": 0.125}
 LITE_RCNN = {
@@ -347,6 +350,7 @@ def test_old_names_of_the_proposal_head_still_load(tmp_path):
         pytest.param({**LITE_RCNN, "anchor_sizes": [16]}, {}, "1 sizes for 3 levels", id="too few anchor sizes"),
         pytest.param({**SMALL_MODELS["fcos"], "fpn_channels": 40}, {}, "must be 64", id="fcos group norm"),
         pytest.param({"name": "ssd"}, {"image_size": [128, 128]}, "too small", id="VGG at 128 px"),
+        pytest.param({"name": "ssd"}, {"test_time": {"scales": [1.0, 0.4]}}, "test_time", id="VGG at 128 px in a pass"),
         pytest.param(
             {"name": "faster_rcnn", "official": "fasterrcnn_resnet50_fpn_v2", "backbone": {"name": "resnet34"}},
             {},
@@ -382,3 +386,31 @@ def test_a_classifiers_weights_start_the_backbone(tmp_path):
     assert torch.equal(body.layer4[0].conv1.weight, classifier.layer4[0].conv1.weight)
     frozen = {name.split(".")[0] for name, parameter in body.named_parameters() if not parameter.requires_grad}
     assert frozen == {"conv1", "layer1"}
+
+
+@pytest.mark.parametrize("norm", ["switchable", "group", "weight"])
+def test_a_classifier_with_the_same_parts_starts_the_backbone_with_them(norm, tmp_path):
+    classifier = torchvision.models.resnet18(weights=None)
+    apply_parts(classifier, PartsSettings(norm=norm), "resnet18")
+    state = {f"network.{name}": torch.rand_like(tensor) for name, tensor in classifier.state_dict().items()}
+    torch.save(state, tmp_path / "classifier.pth")
+    backbone = {"name": "resnet18", "weights": f"file:{tmp_path / 'classifier.pth'}", "norm": norm}
+    body = build_model(settings({**LITE_RCNN, "backbone": backbone}), NUM_CLASSES).backbone.body
+    ours = body.state_dict()
+    assert all(torch.equal(tensor, state[f"network.{name}"]) for name, tensor in ours.items())
+    assert len(ours) == len(state) - (3 if norm == "weight" else 2)  # all but the classifier's own head
+
+
+@pytest.mark.parametrize("owner", ["model", "backbone"])
+def test_initial_weights_that_others_would_replace_are_refused(owner):
+    model = {**LITE_RCNN, "backbone": {**NARROW, "init": "kaiming"}}
+    (model if owner == "model" else model["backbone"])["weights"] = "file:any.pth"
+    with pytest.raises(ValidationError, match="init has no effect together with weights"):
+        settings(model)
+
+
+def test_norm_batch_leaves_the_norms_that_a_backbone_has():
+    model = {**LITE_RCNN, "backbone": {"name": "convnext_tiny", "norm": "batch"}}
+    with torch.device("meta"):
+        body = build_model(settings(model), NUM_CLASSES).backbone.body
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in body.modules())

@@ -1,11 +1,13 @@
 """The loop in one process: it learns, resumes bit for bit, stops when asked, and tells what went wrong."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from engine import catalog
 from engine.bundle import load_bundle
@@ -14,8 +16,9 @@ from engine.job import STOP_FILE, TrainJob
 from engine.journal import JOURNAL_FILE, read_journal
 from engine.ledger import effective_samples
 from engine.loop import train
+from engine.optimizers import OPTIMIZERS
 from engine.runtimes import InProcessRuntime
-from engine.settings import CheckpointSettings, LoopSettings
+from engine.settings import CheckpointSettings, LoopSettings, SamplerSettings
 from engine.task import TaskSpec
 from foundation.errors import ConfigError, DataError, Interrupted, NonFiniteLossError
 from tests.unit.engine.tiny_task import ENTRY, TinyDataset, TinyTask
@@ -38,7 +41,11 @@ def make_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
     monkeypatch.setitem(catalog.TASKS, "tiny", ENTRY)
 
     def make(
-        name: str = "a", settings: dict[str, Any] | None = None, every_steps: int | None = None, **loop: Any
+        name: str = "a",
+        settings: dict[str, Any] | None = None,
+        every_steps: int | None = None,
+        sampler: dict[str, Any] | None = None,
+        **loop: Any,
     ) -> TrainJob:
         return TrainJob(
             spec=TaskSpec("tiny", settings or {}, {}, seed=3, epochs=3),
@@ -48,6 +55,7 @@ def make_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
             train_split="train",
             val_split="val",
             main_metric="accuracy",
+            sampler=TypeAdapter(SamplerSettings).validate_python(sampler or {}),
         )
 
     return make
@@ -111,6 +119,116 @@ def test_a_killed_run_ends_with_the_same_weights(
     train(broken, InProcessRuntime(use_gpu=False))
     _assert_same_weights(whole, broken)
     assert effective_samples(broken.folder) == effective_samples(whole.folder)
+
+
+class StagedNet(torch.nn.Sequential):
+    """The tiny task's network, which tells its stages."""
+
+    def __init__(self) -> None:
+        linear = torch.nn.Linear
+        super().__init__(linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Dropout(0.2), linear(8, 1))
+
+    def parameter_stages(self) -> list[list[torch.nn.Parameter]]:
+        return [[*self[0].parameters(), *self[1].parameters()], list(self[4].parameters())]
+
+
+FREED = {"fine_tune": {"freeze_epochs": 1, "layer_decay": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "killed_at"),
+    [
+        *(pytest.param({"optimizer": {"name": name, "l1": 1e-3}}, 8, id=name) for name in sorted(OPTIMIZERS)),
+        pytest.param({"schedule": {"name": "one_cycle", "warmup_steps": 2}}, 8, id="one_cycle"),
+        pytest.param({"schedule": {"name": "plateau", "patience": 0, "min_delta": 1.0}}, 8, id="plateau"),
+        pytest.param(FREED, 3, id="killed while frozen"),
+        pytest.param(FREED, 5, id="killed in the first step after it"),
+        pytest.param({**FREED, "optimizer": {"name": "adabound"}}, 8, id="adabound, freed after one epoch"),
+        pytest.param({**FREED, "optimizer": {"name": "lamb"}}, 8, id="lamb, freed after one epoch"),
+        pytest.param({"sampler": {"name": "class_balanced"}}, 8, id="class_balanced"),
+        pytest.param({"sampler": {"name": "undersample"}, "batch_size": 6}, 8, id="undersample"),
+        pytest.param({"batch_size": "full", "micro_batch": 9, "epochs": 12}, 8, id="full batch"),
+    ],
+)
+def test_every_recipe_resumes_bit_for_bit(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, recipe: dict[str, Any], killed_at: int
+) -> None:
+    monkeypatch.setattr(TinyTask, "build_model", lambda self: StagedNet())
+    whole, broken = make_job("whole", **recipe), make_job("broken", every_steps=2, **recipe)
+    train(whole, InProcessRuntime(use_gpu=False))
+    _train_killed_at(broken, killed_at, monkeypatch)
+    train(broken, InProcessRuntime(use_gpu=False))
+    _assert_same_weights(whole, broken)
+    assert effective_samples(broken.folder) == effective_samples(whole.folder)
+
+
+def test_a_full_batch_is_one_step_an_epoch_on_all_samples(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TinyTask, "build_model", lambda self: torch.nn.Linear(4, 1))
+    whole = make_job("whole", batch_size=37)
+    full = make_job("full", batch_size="full", micro_batch=5)
+    assert train(whole, InProcessRuntime(use_gpu=False))["step"] == 3
+    assert train(full, InProcessRuntime(use_gpu=False))["step"] == 3
+    assert effective_samples(full.folder) == {step: list(range(37)) for step in range(3)}
+    for name, tensor in _weights(whole).items():
+        torch.testing.assert_close(tensor, _weights(full)[name])
+
+
+def test_a_sampler_decides_what_an_epoch_shows(make_job: MakeJob) -> None:
+    job = make_job(settings={"count": 13}, sampler={"name": "oversample"}, batch_size=4, epochs=2)
+    train(job, InProcessRuntime(use_gpu=False))
+    labels = [int(label[0]) for label in TinyDataset(13, train=True).sample_labels()]
+    largest = max(labels.count(0), labels.count(1))
+    assert labels.count(0) != labels.count(1)
+    start, note = (
+        next(r for r in read_journal(job.folder / JOURNAL_FILE) if r.get("name", r["kind"]) == kind)
+        for kind in ("start", "note")
+    )
+    assert (start["train_images"], start["epoch_images"]) == (13, 2 * largest)
+    assert note["message"].startswith(f"sampler oversample: an epoch shows {2 * largest} images out of 13")
+    steps = effective_samples(job.folder)
+    for epoch in range(2):
+        first = epoch * start["steps_per_epoch"]
+        shown = [i for step in range(first, first + start["steps_per_epoch"]) for i in steps[step]]
+        assert [sum(labels[i] == label for i in shown) for label in (0, 1)] == [largest, largest]
+        assert set(shown) == set(range(13))
+
+
+def test_l1_drives_weights_towards_nothing(make_job: MakeJob) -> None:
+    optimizer = {"name": "sgd", "lr": 0.02}
+    plain, sparse = make_job("plain", optimizer=optimizer), make_job("l1", optimizer={**optimizer, "l1": 0.5})
+    for job in (plain, sparse):
+        train(job, InProcessRuntime(use_gpu=False))
+    for name in ("0.weight", "4.weight"):
+        assert _weights(sparse)[name].abs().sum() < 0.7 * _weights(plain)[name].abs().sum()
+
+
+def test_the_task_speaks_to_the_user_once(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job(settings={"notes": ["the head is made anew", "a mirrored 6 is no 6"]})
+    _train_killed_at(job, 7, monkeypatch)
+    train(job, InProcessRuntime(use_gpu=False))
+    notes = [r["message"] for r in read_journal(job.folder / JOURNAL_FILE) if r.get("name") == "note"]
+    assert notes == ["the head is made anew", "a mirrored 6 is no 6"]
+
+
+def test_what_has_no_effect_is_said(make_job: MakeJob) -> None:
+    job = make_job(schedule={"name": "multistep", "milestones": [2, 9]}, sync_bn=True)
+    train(job, InProcessRuntime(use_gpu=False))
+    warnings = [r["message"] for r in read_journal(job.folder / JOURNAL_FILE) if r.get("name") == "warning"]
+    assert len(warnings) == 2
+    assert "sync_bn has no effect on the CPU" in warnings[0]
+    assert "9 lie beyond the run's 3 epochs" in warnings[1]
+
+
+def test_a_job_survives_the_way_to_a_worker(make_job: MakeJob) -> None:
+    job = make_job(
+        sampler={"name": "repeat_factor", "threshold": 0.5},
+        batch_size="full",
+        micro_batch=4,
+        optimizer={"name": "lion", "betas": [0.8, 0.9]},
+        schedule={"name": "multistep", "milestones": [1, 2]},
+        fine_tune={"freeze_epochs": "all"},
+    )
+    assert TrainJob.from_json(json.loads(json.dumps(job.to_json()))) == job
 
 
 def test_every_epoch_shows_every_sample_once(make_job: MakeJob) -> None:

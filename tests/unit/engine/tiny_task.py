@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,12 +47,22 @@ class TinyDataset:
         return self.count
 
     def __getitem__(self, key: SampleKey) -> tuple[int, Tensor, float]:
-        x = torch.randn(4, generator=torch.Generator().manual_seed(key.sample_id))
-        target = float(x.sum() > 0)
+        x, target = _features(key.sample_id), _target(key.sample_id)
         if self.train:
-            noise = torch.Generator().manual_seed(derive_seed(key.epoch, key.sample_id))
+            noise = torch.Generator().manual_seed(derive_seed(key.epoch, key.sample_id, key.occurrence))
             x = x + 0.1 * torch.randn(4, generator=noise)
         return key.sample_id, x, target
+
+    def sample_labels(self) -> list[np.ndarray]:
+        return [np.array([int(_target(sample_id))]) for sample_id in range(self.count)]
+
+
+def _features(sample_id: int) -> Tensor:
+    return torch.randn(4, generator=torch.Generator().manual_seed(sample_id))
+
+
+def _target(sample_id: int) -> float:
+    return float(_features(sample_id).sum() > 0)
 
 
 class TinyMetric:
@@ -104,3 +115,6 @@ class TinyTask:
 
     def preprocessing(self) -> dict[str, Any]:
         return {}
+
+    def notes(self) -> list[str]:
+        return list(self.settings.get("notes", []))

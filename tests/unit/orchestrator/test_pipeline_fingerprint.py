@@ -21,6 +21,7 @@ def fingerprint(stage: dict[str, Any] | None = None, data: dict[str, Any] | None
     "stage",
     [
         {"resources": {"num_workers": 2}},
+        {"cache": "disk", "cache_limit_gb": 3.0},
         {"failure": {"max_failures": 9}},
         {"checkpoint": {"every_steps": 5}},
         {"loop": {"log_every_steps": 1, "ledger": True, "num_loader_workers": 2}},

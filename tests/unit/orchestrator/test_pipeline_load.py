@@ -126,8 +126,8 @@ def test_ten_faults_give_ten_problems_with_their_lines() -> None:
         pytest.param(
             "format: scenes",
             "format: scene",
-            "4: data.cells.format: unknown format 'scene'; expected 'voc', 'coco', 'yolo' or 'scenes'; "
-            "did you mean 'scenes'?",
+            "4: data.cells.format: unknown format 'scene'; expected 'voc', 'coco', 'yolo', 'scenes', "
+            "'imagefolder' or 'digits'; did you mean 'scenes'?",
             id="unknown format",
         ),
         pytest.param("format: scenes, ", "", "4: data.cells.format: missing key 'format'", id="no format"),
@@ -164,7 +164,8 @@ def test_ten_faults_give_ten_problems_with_their_lines() -> None:
         pytest.param(
             "task: detection",
             "task: dection",
-            "16: stages.detector.task: expected 'detection', got the text 'dection'; did you mean 'detection'?",
+            "16: stages.detector.task: unknown task 'dection'; expected 'classification' or 'detection'; "
+            "did you mean 'detection'?",
             id="unknown task",
         ),
         pytest.param(
@@ -282,13 +283,13 @@ def test_an_unset_variable_is_told_once(tmp_path: Path, monkeypatch: pytest.Monk
 def test_user_transforms_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A stand-in: the real one imports albumentations, which takes seconds; it has tests of its own.
     check = ModuleType("check")
-    check.__dict__["validate_transforms"] = lambda transforms: [
-        f"transform {index}: x" for index in range(len(transforms))
+    check.__dict__["validate_transforms"] = lambda transforms, with_boxes: [
+        f"transform {index}: x, boxes {with_boxes}" for index in range(len(transforms))
     ]
     monkeypatch.setitem(sys.modules, "vision.augment", ModuleType("augment"))
     monkeypatch.setitem(sys.modules, "vision.augment.check", check)
     text = GOOD.replace("    loop:", "    augment: {transforms: [{HorizontalFlp: {p: 0.5}}]}\n    loop:")
-    assert problems_of(write(tmp_path, text)) == ["19: stages.detector.augment.transforms: transform 0: x"]
+    assert problems_of(write(tmp_path, text)) == ["19: stages.detector.augment.transforms: transform 0: x, boxes True"]
 
 
 def test_overrides_change_values_and_later_ones_win(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def test_known_keys_follow_kind_task_and_name() -> None:
     assert "stages" in known_keys((), data)
     assert {"loop", "augment", "image_size"} <= set(known_keys(("stages", "detector"), data))
     assert "patience" in known_keys(("stages", "detector", "loop", "early_stop"), data)
-    assert known_keys(("stages", "detector", "model"), data) == ["name", "size", "weights"]
+    assert known_keys(("stages", "detector", "model"), data) == ["name", "size", "levels", "weights"]
     assert "num_images" in known_keys(("data", "cells"), data)
     assert "max_drop" in known_keys(("stages", "register", "gate", 0), data)
     assert known_keys(("stages", "register", "tags"), data) == [], "every tag is allowed"

@@ -1,18 +1,11 @@
-"""The whole pipeline of a training sample, its presets, and the image cache."""
+"""The whole pipeline of a training sample, and its presets."""
 
-import logging
-import os
-import pickle
 from dataclasses import replace
-from multiprocessing.context import set_spawning_popen
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from foundation.errors import ConfigError
-from vision.augment import cache as cache_module
-from vision.augment.cache import ImageCache, build_cache
 from vision.augment.geometry import BoxedImage
 from vision.augment.pipeline import build_pipeline, sample_rng
 from vision.augment.presets import PRESETS, Recipe, describe, resolve
@@ -109,60 +102,5 @@ def test_default_does_not_turn_the_world_upside_down():
 
 
 def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(ConfigError, match="known: default, none, strong"):
+    with pytest.raises(ConfigError, match="known: default, none, small_objects, strong"):
         describe("heavy")
-
-
-def test_cache_gives_back_what_was_put_and_nothing_else():
-    cache = ImageCache([(2, 3), (4, 5)])
-    image = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
-    cache.put(1, image)
-    assert cache.get(0) is None
-    np.testing.assert_array_equal(cache.get(1), image)
-    with pytest.raises(ValueError, match="read-only"):
-        cache.get(1)[0] = 0
-
-
-def test_a_pickled_cache_arrives_empty():
-    cache = ImageCache([(2, 3)])
-    cache.put(0, np.ones((2, 3, 3), np.uint8))
-    assert pickle.loads(pickle.dumps(cache)).get(0) is None
-
-
-def test_a_spawned_worker_shares_the_cache():
-    cache = ImageCache([(2, 3), (2, 3)])
-    cache.put(0, np.ones((2, 3, 3), np.uint8))
-    set_spawning_popen(SimpleNamespace(duplicate_for_child=os.dup, DupFd=_Duplicate))
-    try:
-        content = pickle.dumps(cache)
-    finally:
-        set_spawning_popen(None)
-    child = pickle.loads(content)
-    assert child.get(0).sum() == 18
-    child.put(1, np.full((2, 3, 3), 2, np.uint8))
-    assert cache.get(1).sum() == 36
-
-
-class _Duplicate:
-    """What a spawning process makes of a descriptor, without the second process."""
-
-    def __init__(self, descriptor):
-        self.descriptor = descriptor
-
-    def detach(self):
-        return os.dup(self.descriptor)
-
-
-def test_too_little_memory_is_said_not_hidden(monkeypatch, caplog):
-    monkeypatch.setattr(cache_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=600))
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    with caplog.at_level(logging.WARNING):
-        assert build_cache([(10, 10)]) is not None
-        assert not caplog.records
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-        assert build_cache([(10, 10)]) is None
-    assert "images are not cached: 1 of them for 2 worker(s)" in caplog.text
-
-
-def test_an_empty_data_set_has_an_empty_cache():
-    assert build_cache([]) is not None

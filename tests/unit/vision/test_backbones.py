@@ -11,7 +11,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from foundation.errors import ConfigError, WeightsError
 from vision.backbones import build_backbone
-from vision.backbones.norms import group_norm
+from vision.layers.norms import group_norm
+from vision.layers.settings import PartsSettings
 
 FAMILIES = {
     # Name: channels of levels 2 to 5.
@@ -94,7 +95,7 @@ def test_frozen_norms_compute_the_same_and_have_no_parameters(name):
     torch.manual_seed(0)
     batch = build_backbone(name, levels=(3, 5)).eval()
     torch.manual_seed(0)
-    frozen = build_backbone(name, levels=(3, 5), norm="frozen").train()
+    frozen = build_backbone(name, levels=(3, 5), parts=PartsSettings(norm="frozen")).train()
     assert any(isinstance(module, FrozenBatchNorm2d) for module in frozen.modules())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in frozen.modules())
     images = torch.rand(1, 3, 64, 64)
@@ -104,7 +105,7 @@ def test_frozen_norms_compute_the_same_and_have_no_parameters(name):
 
 @pytest.mark.parametrize("name", ["resnet18", "timm:mobilenetv3_small_050"])
 def test_group_norm_makes_an_image_independent_of_its_batch(name):
-    trunk = build_backbone(name, levels=(5,), norm="group")
+    trunk = build_backbone(name, levels=(5,), parts=PartsSettings(norm="group"))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in trunk.modules())
     images = torch.rand(2, 3, 64, 64)
     trunk.train()
@@ -177,7 +178,9 @@ def test_timm_weights_that_cannot_be_had_are_named(monkeypatch):
         pytest.param("timm:convnext_atto", {"levels": (1, 2)}, "level 1; its strides are 4, 8", id="timm: no level 1"),
         pytest.param("mobilenet_v2", {"width": 0.5}, "ResNets only", id="width of a MobileNet"),
         pytest.param("timm:resnet18", {"width": 0.5}, "ResNets only", id="width of timm"),
-        pytest.param("convnext_tiny", {"norm": "group"}, "no batch normalisation", id="norm of a ConvNeXt"),
+        pytest.param(
+            "convnext_tiny", {"parts": PartsSettings(norm="group")}, "no batch normalisation", id="norm of a ConvNeXt"
+        ),
     ],
 )
 def test_what_yields_no_pyramid_is_refused_with_the_reason(name, options, words):

@@ -1,9 +1,17 @@
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
+import numpy as np
+import pytest
 
+from tests.fakes import make_record
 from vision.faults import KINDS as ALL_KINDS
 from vision.formats.check import KINDS, check
+from vision.formats.near_duplicates import near_duplicates, perceptual_hash
+from vision.formats.suspicions import missing_classes, unusual_sizes
+from vision.record import Dataset
 
 
 def kinds(faults):
@@ -71,3 +79,98 @@ def test_rare_name_like_a_frequent_one_is_a_typo(voc, object_xml):
 def test_broken_split_does_not_hide_the_faults_of_others(voc, object_xml):
     data = voc({"train": {"a": [object_xml("cat", (9, 9, 9, 9))]}, "val": {}})
     assert kinds(check(data, ["train", "val"])) == ["no_images", "zero_area"]
+
+
+def picture(seed=0):
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 18, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (180, 120), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_near"),
+    [
+        pytest.param(lambda image: image, True, id="the same"),
+        pytest.param(lambda image: cv2.resize(image, (90, 60), interpolation=cv2.INTER_AREA), True, id="half the size"),
+        pytest.param(lambda image: cv2.convertScaleAbs(image, alpha=0.7, beta=30), True, id="paler"),
+        pytest.param(lambda image: image[2:-2, 3:-3], True, id="cropped a little"),
+        pytest.param(lambda image: image[:, ::-1], False, id="mirrored"),
+        pytest.param(lambda _: picture(seed=1), False, id="another picture"),
+    ],
+)
+def test_what_looks_like_a_copy(change, is_near):
+    hashes = {"train": {Path("a"): perceptual_hash(picture())}, "val": {Path("b"): perceptual_hash(change(picture()))}}
+    assert bool(list(near_duplicates(hashes))) == is_near
+
+
+def test_near_copies_against_a_slow_loop_and_shared_images_are_none():
+    rng = np.random.default_rng(0)
+    base = rng.random((6, 255)) < 0.5
+    one = {Path(f"a{i}"): base[i] ^ (rng.random(255) < 0.2) for i in range(6)}
+    other = {Path(f"b{i}"): base[i] ^ (rng.random(255) < 0.05 * i) for i in range(6)}
+    expected = {
+        (path, twin)
+        for path in one
+        for twin in [min(other, key=lambda twin: (one[path] != other[twin]).sum())]
+        if (one[path] != other[twin]).sum() <= 63
+    }
+    found = list(near_duplicates({"train": one, "val": other}))
+    assert {(fault.path, next(twin for twin in other if f"{twin} in" in fault.message)) for fault in found} == expected
+    assert 0 < len(expected) < 6
+    assert list(near_duplicates({"train": one, "trainval": one | other})) == []
+    assert list(near_duplicates({"train": one, "val": {}})) == []
+
+
+def test_an_image_of_one_colour_is_compared_with_none():
+    assert perceptual_hash(np.full((30, 40, 3), 90, np.uint8)) is None
+
+
+def test_a_near_copy_in_another_split_is_reported_once(voc):
+    data = voc({"train": {"a": [], "c": []}, "val": {"b": []}}, classes=("cat",))
+    for name, image in (("a", picture()), ("b", picture()[1:-1, 1:-1]), ("c", picture(seed=3))):
+        cv2.imwrite(str(data.root / "JPEGImages" / f"{name}.jpg"), image)
+    for name in "abc":
+        (data.root / "Annotations" / f"{name}.xml").write_text("<annotation/>")
+    (fault,) = check(data, ["train", "val"])
+    assert (fault.kind, fault.name, fault.is_fatal) == ("near_duplicate_image", "a", False)
+    assert "b.jpg in split 'val'" in fault.message
+
+
+def sized(label, side, count, classes=("cell", "dot")):
+    """A data set of one image per object, squares of one side."""
+    records = tuple(make_record(i, [[0, 0, side + i % 3, side + i % 3]], [label]) for i in range(count))
+    return Dataset(classes, records)
+
+
+def test_an_object_of_another_classs_size_is_suspected():
+    cells, dots = sized(0, 100, 20), sized(1, 20, 20)
+    wrong = Dataset(cells.classes, (make_record(99, [[5, 5, 26, 26], [0, 0, 50, 50]], [0, 0]),))
+    records = [
+        replace(r, path=Path(f"{n}{r.sample_id}"))
+        for n, d in (("c", cells), ("d", dots), ("w", wrong))
+        for r in d.records
+    ]
+    (fault,) = unusual_sizes({"train": Dataset(cells.classes, tuple(records))})
+    assert fault.message.startswith("cell at 5 5 26 26 has 21 x 21 pixels, where cell has about 101 x 101")
+    assert list(unusual_sizes({"train": cells})) == []
+    assert list(unusual_sizes({})) == []
+
+
+def test_a_class_that_nearly_all_images_show_is_missed_in_the_others():
+    records = tuple(
+        replace(make_record(i, [[0, 0, 9, 9]] * 2, [0, 1 if i > 1 else 0]), path=Path(str(i))) for i in range(20)
+    )
+    found = list(missing_classes({"train": Dataset(("a", "b"), records)}))
+    assert [fault.path for fault in found] == [Path("0"), Path("1")]
+    assert "no b is annotated here, as it is in 90% of the images" in found[0].message
+    assert list(missing_classes({"train": Dataset(("a", "b"), records[:18])})) == []
+
+
+def test_fields_that_are_not_read_are_reported_where_they_contradict(voc):
+    odd = "<annotation><folder>{}</folder><path>/elsewhere/{}.jpg</path></annotation>"
+    data = voc(
+        {"train": {"a": odd.format("x", "a"), "b": odd.format("x", "b"), "c": odd.format("y", "c")}}, classes=("cat",)
+    )
+    paths, folder = check(data, ["train"])
+    assert (paths.kind, paths.name, folder.name) == ("stray_field", "a", "c")
+    assert "and 2 more of this split" in paths.message
+    assert folder.message == "<folder> is 'y', in the others of this split 'x'; it is not read"

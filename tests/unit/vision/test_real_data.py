@@ -37,11 +37,27 @@ def test_counts_of_the_blood_cells(bccd, split):
     assert counts == num_objects
 
 
-def test_boxes_without_area_are_the_only_fatal_faults_and_named(bccd):
+RBC_FORGOTTEN = "134 147 150 152 224 249 250 258 267 268 303 322 327 330 350"
+WBC_FORGOTTEN = "133 135 171 178 228 327"
+"""133 and 135 are not in its list: their only white cell is there, and is boxed as a platelet."""
+
+
+def test_every_fault_that_the_readme_lists_is_named(bccd):
     faults = check(bccd, known_splits(bccd))
     fatal = [(fault.kind, fault.path.name, fault.box_index) for fault in faults if fault.is_fatal]
     assert fatal == [("zero_area", "BloodImage_00338.xml", 12), ("zero_area", "BloodImage_00343.xml", 3)]
-    assert [fault.kind for fault in faults if not fault.is_fatal] == ["duplicate_box"] * 8
+
+    def numbers(kind, word=""):
+        return [int(fault.path.stem[-5:]) for fault in faults if fault.kind == kind and word in fault.message]
+
+    assert numbers("duplicate_box") == [13, 20, 100, 104, 251, 284, 331, 403]
+    assert numbers("unusual_size") == [113, 133, 135]
+    assert numbers("missing_class", "no RBC") == [int(number) for number in RBC_FORGOTTEN.split()]
+    assert numbers("missing_class", "no WBC") == [int(number) for number in WBC_FORGOTTEN.split()]
+    assert numbers("stray_field", "<folder> is 'RBC'") == [171, 178, 228]
+    assert len(numbers("stray_field", "<path> is '/home")) == 4, "one for each list"
+    assert numbers("near_duplicate_image") == [38], "one field that was photographed twice; the readme does not know it"
+    assert len(faults) == 2 + 8 + 3 + 15 + 6 + 3 + 4 + 1
 
 
 def test_refusal_names_the_file(bccd):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from foundation.errors import DataError
+from vision.generated import ensure_folder
 from vision.images import read_image
 from vision.scenes import CLASSES, SPLITS, ensure_crops, read_masks, read_scenes, scenes_folder
 from vision.scenes.canvas import Canvas
@@ -15,7 +16,7 @@ from vision.scenes.compose import MIN_VISIBLE, compose_scene, plan_labels
 from vision.scenes.digits import enlarge_scan, load_scans
 from vision.scenes.rle import mask_from_rle, rle_from_mask
 from vision.scenes.sprites import CLUTTER, Paint, Patch
-from vision.scenes.storage import box_from_mask, ensure_folder
+from vision.scenes.storage import box_from_mask
 from vision.scenes.video_sequence import compose_sequence
 from vision.settings import ScenesData
 

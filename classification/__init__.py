@@ -1,0 +1,1 @@
+"""Classification: one label per image. Settings, data, models, metrics, reports and predictors."""

@@ -1,0 +1,88 @@
+"""One network, its head and its losses, from the settings."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from classification.models.classifier import Classifier, Distillation, LinearHead
+from classification.models.normalization import Channels, channels
+from classification.models.spatial_pyramid import use_spatial_pyramid
+from classification.models.weights import is_published, load_published, load_trained
+from classification.settings import ClassificationSettings, ClassifierModel, PyramidHead
+from engine.distributed import gather_rows, sum_over_ranks
+from foundation.errors import ConfigError
+from vision.backbones.classifiers import build_classifier
+from vision.backbones.heads import split_head
+from vision.backbones.stages import stages
+from vision.layers.apply import apply_parts
+from vision.losses.build import build_loss
+from vision.losses.settings import needs_embeddings
+
+
+def build_single(
+    settings: ClassificationSettings,
+    num_classes: int,
+    *,
+    class_counts: Sequence[int] | None,
+    statistics: tuple[Channels, Channels] | None,
+    classes: tuple[str, ...] | None,
+) -> Classifier:
+    """Build a classifier with one network; see `classification.models.build_model`."""
+    model = settings.model
+    if not isinstance(model, ClassifierModel):
+        raise ConfigError(f"model {model.name!r} is not one network.")
+    network, notes = _network(model, num_classes, settings.image_size)
+    embedding_size, embedding = None, None
+    if needs_embeddings(settings.loss) or model.embedding_size is not None or isinstance(model.head, PyramidHead):
+        network, embedding_size, embedding = _without_head(network, model, settings.image_size)
+    parts = build_loss(
+        settings.loss, num_classes, class_counts, embedding_size, reduce=sum_over_ranks, gather=gather_rows
+    )
+    head = parts.head
+    if head is None and embedding_size is not None:
+        head = LinearHead(embedding_size, num_classes)
+    mean, std = channels(settings, statistics)
+    # A bundle's settings still tell of the distillation, but name no teacher any more.
+    distill = settings.distill if settings.distill is not None and settings.distill.weights is not None else None
+    classifier = Classifier(
+        network,
+        parts,
+        head=head,
+        embedding=embedding,
+        mean=mean,
+        std=std,
+        stages=_stage_names(network),
+        distillation=None if distill is None else Distillation(distill.temperature, distill.alpha),
+    )
+    if model.weights is not None and not is_published(model.weights):
+        notes += load_trained(classifier, model.weights, model.name, classes)
+    classifier.notes = tuple(notes)
+    return classifier
+
+
+def _network(model: ClassifierModel, num_classes: int, image_size: tuple[int, int]) -> tuple[nn.Module, list[str]]:
+    """Build the bare network with its parts; published weights come before the parts, which may replace some."""
+    network = build_classifier(model.name, num_classes, width=model.width, stem=model.stem, image_size=image_size)
+    notes = []
+    if model.weights is not None and is_published(model.weights):
+        notes = load_published(network, model.weights, model.name)
+    apply_parts(network, model, f"model {model.name}")
+    return network, notes
+
+
+def _without_head(
+    network: nn.Module, model: ClassifierModel, image_size: tuple[int, int]
+) -> tuple[nn.Module, int, nn.Module | None]:
+    """Take the head off; return the network, the size of the embeddings and the layer that makes them, if any."""
+    network, size = split_head(network)
+    if isinstance(model.head, PyramidHead):
+        size = use_spatial_pyramid(network, model.head.levels, image_size, f"model {model.name}")
+    if model.embedding_size is None:
+        return network, size, None
+    return network, model.embedding_size, nn.Linear(size, model.embedding_size)
+
+
+def _stage_names(network: nn.Module) -> tuple[tuple[str, ...], ...]:
+    """Names of the parameters by depth, the head's left out; names and not parameters, so that copies keep them."""
+    name_of = {id(parameter): name for name, parameter in network.named_parameters()}
+    return tuple(tuple(name_of[id(parameter)] for parameter in stage) for stage in stages(network)[:-1])

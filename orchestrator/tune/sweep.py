@@ -1,0 +1,244 @@
+"""Ray Tune runs the trials: its controller, its processes, its schedulers; the steward says which and remembers."""
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray import tune
+from ray.tune import PlacementGroupFactory, TuneConfig, Tuner
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import BasicVariantGenerator, Searcher
+
+from engine.settings import ResourceSettings
+from orchestrator.execution.conduct import Work
+from orchestrator.execution.signals import on_stop
+from orchestrator.ray_train import wants_gpu
+from orchestrator.tune.goals import Goals
+from orchestrator.tune.ledger import Ledger
+from orchestrator.tune.order import SweepOrder, is_nested
+from orchestrator.tune.schedulers import build_scheduler
+from orchestrator.tune.searchers import build_searcher
+from orchestrator.tune.settings import PopulationSearch, SweepSettings
+from orchestrator.tune.steward import Steward
+from orchestrator.tune.trial import run_trial
+
+POLL_S = 0.25
+TOKEN = 2**20
+"""Bytes of memory that a trial of several workers reserves for itself: it must hold something, but no CPU, or its
+workers would wait for it for ever."""
+NEVER_S = "100000"
+TUNE_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": NEVER_S,
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
+}
+"""Ray Tune prints, logs and saves nothing of its own: the display, the journals and the ledger do."""
+
+
+class Unsaved:
+    """Ray Tune pickles what it is given, for a recovery that the ledger takes care of here."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class SteeredSearch(Unsaved, Searcher):
+    """Asks the steward, for Ray Tune."""
+
+    def __init__(self, steward: Steward) -> None:
+        super().__init__(metric="value", mode="max")
+        self._steward = steward
+
+    def set_search_properties(self, *_: Any, **__: Any) -> bool:
+        """The space is ours."""
+        return True
+
+    def suggest(self, trial_id: str) -> Any:  # noqa: ARG002
+        """The next trial's settings."""
+        trial = self._steward.next_trial()
+        if trial is None:
+            return Searcher.FINISHED if self._steward.is_over else None
+        return {"trial": trial.number, "values": trial.values, "resources": trial.resources}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """The steward hears of it from `Messenger`."""
+
+
+class Messenger(Unsaved, tune.Callback):
+    """Tells the steward what happens."""
+
+    def __init__(self, steward: Steward) -> None:
+        self._steward = steward
+
+    def on_step_begin(self, *_: Any, trials: list[RayTrial], **__: Any) -> None:
+        """Count what runs, and look for requests."""
+        self._steward.active = sum(trial.status in (RayTrial.PENDING, RayTrial.RUNNING) for trial in trials)
+        self._steward.unfinished = sum(not trial.is_finished() for trial in trials)
+        self._steward.take_requests()
+
+    def on_trial_start(self, *_: Any, trial: RayTrial, **__: Any) -> None:
+        """A process has the trial now; with other values than before where a population changed them."""
+        number, values = trial.config["trial"], trial.config["values"]
+        known = self._steward.ledger.trials[number]
+        if values != known.values:
+            self._steward.changed(number, _adopted_epoch(trial), values)
+        self._steward.began(number)
+
+    def on_trial_result(self, *_: Any, trial: RayTrial, result: dict[str, Any], **__: Any) -> None:
+        """An epoch was evaluated."""
+        self._steward.evaluated(trial.config["trial"], result["epoch"], list(result["values"]))
+
+    def on_trial_complete(self, *_: Any, trial: RayTrial, **__: Any) -> None:
+        """It is over, by its own end or the scheduler's will."""
+        self._steward.ended(trial.config["trial"], None)
+
+    def on_trial_error(self, *_: Any, trial: RayTrial, **__: Any) -> None:
+        """It is over without a result."""
+        text = (trial.error_msg or "").strip().splitlines()
+        self._steward.ended(trial.config["trial"], text[-1][:200] if text else "for no known reason")
+
+
+def _adopted_epoch(trial: RayTrial) -> int:
+    return int(trial.last_result.get("epoch", 0)) if trial.last_result else 0
+
+
+def run_sweep(
+    settings: SweepSettings,
+    goals: Goals,
+    order: SweepOrder,
+    resources: ResourceSettings,
+    epochs: int,
+    prepare: Callable[[Steward], None],
+    show: Callable[[Steward], None],
+    tell: Callable[[str], None],
+) -> Steward:
+    """Run a sweep to its end, or go on with it; blocks the main thread, which keeps Ctrl-C. Ray must be connected.
+
+    Args:
+        prepare: called with the steward before anything runs.
+        show: called with it again and again.
+        tell: called with sentences for the user.
+    """
+    for name, value in TUNE_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    ledger = Ledger(Path(order.folder))
+    steward = Steward(settings, goals, ledger, order, build_searcher(settings, goals, order.seed), tell)
+    steward.max_concurrent = concurrency(settings, resources)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(steward.max_concurrent)
+    prepare(steward)
+    scheduler = build_scheduler(settings, goals, epochs)
+    _retell(scheduler, ledger)
+    work = Work(lambda: _fit(steward, scheduler, order, resources))
+    try:
+        with on_stop(lambda: _halt(steward)):
+            work.start()
+            while work.is_alive():
+                work.join(POLL_S)
+                show(steward)
+        work.result()
+    finally:
+        steward.forget_ray()
+        ledger.close()
+    return steward
+
+
+def _fit(steward: Steward, scheduler: TrialScheduler, order: SweepOrder, resources: ResourceSettings) -> dict[str, Any]:
+    population = isinstance(steward.settings.search, PopulationSearch)
+    space: dict[str, Any] = {"order": order.dumps()}
+    if population:
+        random.seed(order.seed)  # Ray's exchange draws from the global generators
+        np.random.seed(order.seed % 2**32)
+        chosen = _population(steward)
+        space |= {"trial": tune.grid_search([trial["trial"] for trial in chosen])}
+        space["values"] = tune.sample_from(lambda spec: _of(chosen, spec.config.trial)["values"])
+    config = TuneConfig(
+        scheduler=scheduler,
+        search_alg=BasicVariantGenerator(max_concurrent=steward.max_concurrent)
+        if population
+        else SteeredSearch(steward),
+        num_samples=1 if population else -1,
+        reuse_actors=True,
+        trial_dirname_creator=lambda trial: trial.trial_id,
+    )
+    run_config = tune.RunConfig(
+        name=f"sweep-{time.time_ns()}",
+        storage_path=str(Path(order.folder) / "ray"),
+        callbacks=[Messenger(steward)],
+        verbose=0,
+    )
+    trainable = tune.with_resources(run_trial, lambda config: _reserved(order, resources, config))
+    Tuner(trainable, param_space=space, tune_config=config, run_config=run_config).fit()
+    return {}
+
+
+def _population(steward: Steward) -> list[dict[str, Any]]:
+    """The trials of a population that are still to be trained: all begin together, and an exchange needs them all."""
+    steward.max_concurrent, most = 10**6, steward.max_concurrent
+    chosen = []
+    while (trial := steward.next_trial()) is not None:
+        chosen.append({"trial": trial.number, "values": trial.values})
+    steward.max_concurrent = most
+    return chosen
+
+
+def _of(chosen: list[dict[str, Any]], number: int) -> dict[str, Any]:
+    return next(trial for trial in chosen if trial["trial"] == number)
+
+
+def _halt(steward: Steward) -> None:
+    if steward.is_halted:
+        from foundation.errors import Interrupted
+
+        raise Interrupted("stopped at once; `orchestrator resume` continues from the last checkpoints.")
+    steward.halt()
+    steward.tell("stopping all trials after this step, with checkpoints; press Ctrl-C again to stop at once")
+
+
+def _retell(scheduler: TrialScheduler, ledger: Ledger) -> None:
+    """Let a new scheduler know the results of trials that ended in an earlier run of the sweep."""
+    for trial in ledger.trials.values():
+        if trial.status not in ("done", "stopped") or not trial.results:
+            continue
+        stub = RayTrial("ended", stub=True, trial_id=f"ended{trial.number}")
+        if type(scheduler).__name__ not in ("AsyncHyperBandScheduler", "MedianStoppingRule"):
+            return
+        scheduler.on_trial_add(None, stub)
+        result = {}
+        for epoch, values in sorted(trial.results.items()):
+            result = {"epoch": epoch, "value": values[0]}
+            scheduler.on_trial_result(None, stub, result)
+        scheduler.on_trial_complete(None, stub, result)
+
+
+def concurrency(settings: SweepSettings, resources: ResourceSettings) -> int:
+    """How many trials fit into the cluster at once, one at least, and no more than the settings allow."""
+    workers = resources.num_workers
+    count = max(1, workers[1] if isinstance(workers, tuple) else workers)
+    wanted = dict(resources.resources_per_worker)
+    if wants_gpu(resources):
+        wanted.setdefault("GPU", 1)
+    there = ray.cluster_resources()
+    room = min(int(there.get(name, 0) / (count * amount) + 1e-6) for name, amount in wanted.items())
+    return max(1, min(room, settings.max_concurrent or room))
+
+
+def _reserved(order: SweepOrder, resources: ResourceSettings, config: dict[str, Any]) -> PlacementGroupFactory:
+    """What Ray reserves for a trial: one process with what a worker gets, or a token beside its group of workers."""
+    if config.get("resources"):
+        resources = order.stage(config["values"], config["resources"]).resources
+    if is_nested(resources):
+        return PlacementGroupFactory([{"memory": TOKEN}])
+    wanted = dict(resources.resources_per_worker)
+    if wants_gpu(resources):
+        wanted.setdefault("GPU", 1)
+    return PlacementGroupFactory([wanted])

@@ -1,0 +1,97 @@
+"""Weights go from a classifier to a detector's trunk and to another classifier, and what starts anew is said."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from classification.models import build_model
+from classification.settings import ClassificationSettings
+from detection.models import build_model as build_detector
+from detection.settings import DetectionSettings
+from engine.bundle import Manifest, save_bundle
+from foundation.errors import WeightsError
+
+HALF_RESNET = {"name": "resnet18", "width": 0.5, "stem": "standard"}
+TINY = {"name": "resnet18", "width": 0.25}
+CLASSES = ("a", "b", "c")
+
+
+def build(model: dict[str, Any], classes: tuple[str, ...] = CLASSES, seed: int = 1, **keys: Any) -> Any:
+    torch.manual_seed(seed)
+    settings = ClassificationSettings.model_validate({"model": model, "image_size": [64, 64], **keys})
+    return build_model(settings, len(classes), classes=classes)
+
+
+def saved(folder: Path, model: dict[str, Any], **keys: Any) -> tuple[nn.Module, str]:
+    """A trained classifier's bundle, and its address."""
+    network = build(model, seed=0, **keys)
+    settings = ClassificationSettings.model_validate({"model": model, "image_size": [64, 64], **keys})
+    manifest = Manifest("classification", settings.model_dump(mode="json"), CLASSES, {})
+    save_bundle(folder / "bundle", network.state_dict(), manifest)
+    return network, f"file:{folder / 'bundle'}"
+
+
+@pytest.mark.parametrize("keys", [{}, {"loss": {"name": "arcface"}}], ids=["own head", "margin head"])
+@pytest.mark.parametrize("name", ["faster_rcnn", "ssd"])
+def test_a_classifier_becomes_the_trunk_of_a_detector(tmp_path: Path, name: str, keys: dict[str, Any]) -> None:
+    classifier, uri = saved(tmp_path, HALF_RESNET, **keys)
+    backbone = {"name": "resnet18", "width": 0.5, "weights": uri}
+    own = {"fpn_channels": 16, "levels": [3, 4]} if name == "faster_rcnn" else {}
+    settings = {"model": {"name": name, "backbone": backbone, **own}, "image_size": [96, 96]}
+    detector = build_detector(DetectionSettings.model_validate(settings), 2)
+    found = detector.state_dict()
+    for tensor in ("conv1.weight", "layer3.1.conv2.weight", "bn1.weight"):
+        (key,) = [key for key in found if key.endswith(f".{tensor}") and "layer" not in key.removesuffix(tensor)]
+        assert torch.equal(found[key], classifier.network.state_dict()[tensor])
+
+
+def test_the_same_classes_keep_their_head(tmp_path: Path) -> None:
+    classifier, uri = saved(tmp_path, TINY)
+    model = build(TINY | {"weights": uri})
+    assert torch.equal(model.network.fc.weight, classifier.network.fc.weight)
+    assert torch.equal(model.network.bn1.running_mean, classifier.network.bn1.running_mean)
+    assert model.notes == ()
+
+
+@pytest.mark.parametrize("classes", [("a", "b", "c", "d"), ("a", "b", "x")], ids=["another number", "another name"])
+def test_for_other_classes_the_head_is_made_anew_and_that_is_said(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    classifier, uri = saved(tmp_path, TINY)
+    model = build(TINY | {"weights": uri}, classes)
+    assert torch.equal(model.network.conv1.weight, classifier.network.conv1.weight)
+    assert model.network.fc.weight.shape[0] == len(classes)
+    assert not torch.equal(model.network.fc.weight[:3], classifier.network.fc.weight)
+    (note,) = model.notes
+    assert "network.fc.weight" in note
+
+
+def test_another_loss_keeps_the_trunk_only(tmp_path: Path) -> None:
+    classifier, uri = saved(tmp_path, TINY)
+    model = build(TINY | {"weights": uri, "embedding_size": 8}, loss={"name": "arcface"}, normalize="none")
+    assert torch.equal(model.network.layer4[1].conv2.weight, classifier.network.layer4[1].conv2.weight)
+    assert model.mean.flatten().tolist() == [0, 0, 0], "normalisation is this training's own"
+    assert "head.weight" in model.notes[0]
+
+
+def test_a_plain_file_of_the_network_fits(tmp_path: Path) -> None:
+    classifier = build(TINY, seed=0)
+    torch.save(classifier.network.state_dict(), tmp_path / "plain.pth")
+    model = build(TINY | {"weights": f"file:{tmp_path / 'plain.pth'}", "norm": "frozen"}, ("a", "b"))
+    assert torch.equal(model.network.layer1[0].conv1.weight, classifier.network.layer1[0].conv1.weight)
+    assert torch.equal(model.network.bn1.running_var, classifier.network.bn1.running_var)
+    assert "fc.weight" in model.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        pytest.param({"name": "resnet18", "width": 0.5}, "do not fit model resnet18", id="another width"),
+        pytest.param({"name": "resnet18", "width": 0.25, "stem": "standard"}, "conv1.weight", id="another stem"),
+    ],
+)
+def test_weights_of_another_network_are_refused(tmp_path: Path, model: dict[str, Any], words: str) -> None:
+    _, uri = saved(tmp_path, TINY)
+    with pytest.raises(WeightsError, match=words):
+        build(model | {"weights": uri})

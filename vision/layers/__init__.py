@@ -1,0 +1,1 @@
+"""Parts that any convolutional network can be given: norms, activations, dropout, initialisation, pooling."""
