@@ -10,8 +10,8 @@ run: $(READY)
 	$(BIN)/orchestrator run pipelines/detection.yaml
 
 test: lint
-	$(BIN)/python -m pytest tests/unit tests/contract --numprocesses 2
-	$(BIN)/python -m pytest tests/zoo --numprocesses 2
+	$(BIN)/python -m pytest tests/unit --numprocesses 2
+	$(BIN)/python -m pytest tests/contract tests/zoo --numprocesses 2
 	$(BIN)/python -m pytest tests/integration
 
 lint: $(READY)
@@ -21,7 +21,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/python -m pytest tests/unit tests/contract --numprocesses 2
+	$(BIN)/python -m pytest tests/unit --numprocesses 2
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'

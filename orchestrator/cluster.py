@@ -18,6 +18,7 @@ RAY_ENVIRONMENT = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # else 15: any other program on the machine goes before the training
 }
 """Set unless the user has set them. The interval is how often Ray's controller looks at its workers: more often costs
 training speed, more seldom costs time after a failure."""

@@ -1,14 +1,17 @@
-"""`data check|stats|preview|preset`: look at the data sets of a pipeline file before anything is trained on them."""
+"""`data check|stats|preview|preset`: look at the data sets of a pipeline file before anything is trained on them.
 
-from collections.abc import Iterator
+`data convert|split` are in `data_convert.py`.
+"""
+
 from pathlib import Path
-from typing import Any
 
 import click
 import yaml
 
 from foundation.errors import ConfigError
-from orchestrator.cli.data_text import stats_text, verdict
+from orchestrator.cli.data_convert import convert, split
+from orchestrator.cli.data_source import data_sets
+from orchestrator.cli.data_text import kinds_table, stats_text, verdict
 from orchestrator.cli.options import (
     FILE_PATH,
     Decorator,
@@ -19,7 +22,6 @@ from orchestrator.cli.options import (
     set_option,
 )
 from orchestrator.pipeline.load import LoadedPipeline, load_pipeline
-from orchestrator.pipeline.problems import nearest
 from orchestrator.pipeline.settings import TrainStage
 
 data_option: Decorator = click.option("--data", "name", help="Name of one data set; default: all.")
@@ -34,7 +36,11 @@ PRESET_TABLES = {
 
 @click.group()
 def data() -> None:
-    """Check, count and look at data sets."""
+    """Check, count, look at, convert and split data sets."""
+
+
+data.add_command(convert)
+data.add_command(split)
 
 
 @data.command(short_help="List every fault, with its path.")
@@ -54,7 +60,7 @@ def check(file: Path, overrides: tuple[str, ...], name: str | None, split: str |
     loaded = load_pipeline(file, overrides)
     found = [
         {"data": title, **{key: getattr(fault, key) for key in ("kind", "path", "message", "name", "is_fatal")}}
-        for title, settings, splits in _data_sets(loaded, name, split)
+        for title, settings, splits in data_sets(loaded, name, split)
         for fault in find_faults(settings, splits)
     ]
     fatal = [loaded.pipeline.data[fault["data"]].on_error for fault in found if fault["is_fatal"]]
@@ -64,6 +70,8 @@ def check(file: Path, overrides: tuple[str, ...], name: str | None, split: str |
     else:
         for fault in found:
             click.echo(f"{fault['data']}: {fault['kind']}: {fault['path']}: {fault['message']}")
+        if found:
+            click.echo("\n" + kinds_table(found) + "\n")
         click.echo(verdict(len(found), num_refused, len(fatal) - num_refused))
     return FAULTS_FOUND if num_refused else 0
 
@@ -73,18 +81,29 @@ def check(file: Path, overrides: tuple[str, ...], name: str | None, split: str |
 @set_option
 @data_option
 @split_option
+@click.option("--pictures", type=FILE_PATH, help="Folder to draw the counts into, as PNG pictures.")
 @json_option
 @debug_option
-def stats(file: Path, overrides: tuple[str, ...], name: str | None, split: str | None, as_json: bool) -> int:
+def stats(
+    file: Path, overrides: tuple[str, ...], name: str | None, split: str | None, pictures: Path | None, as_json: bool
+) -> int:
     """Count images, objects, classes and sizes of FILE's data sets."""
     from vision.formats.stats import stats as count
 
     loaded = load_pipeline(file, overrides)
-    counted = {title: count(settings, splits) for title, settings, splits in _data_sets(loaded, name, split)}
+    chosen = list(data_sets(loaded, name, split))
+    counted = {title: count(settings, splits) for title, settings, splits in chosen}
+    if pictures is not None:
+        from vision.formats.stats_pictures import save_pictures
+
+        for title, settings, splits in chosen:
+            save_pictures(settings, splits, pictures, title)
     if as_json:
         print_json(counted)
     else:
         click.echo("\n\n".join(stats_text(title, numbers) for title, numbers in counted.items()))
+        if pictures is not None:
+            click.echo(f"\nwrote pictures into {pictures}")
     return 0
 
 
@@ -135,21 +154,6 @@ def preset(name: str, task: str, as_json: bool) -> int:
     else:
         click.echo(yaml.safe_dump(values, sort_keys=False, default_flow_style=None).rstrip())
     return 0
-
-
-def _data_sets(loaded: LoadedPipeline, name: str | None, split: str | None) -> Iterator[tuple[str, Any, list[str]]]:
-    """Yield name, settings and splits of the data sets that are meant; fetch those that are not there yet."""
-    from vision.formats import known_splits
-    from vision.formats.download import ensure_present
-
-    known = loaded.pipeline.data
-    if name is not None and name not in known:
-        hint = nearest(name, list(known)) or f"; data sets: {', '.join(known)}"
-        raise ConfigError(f"--data {name}: there is no such data set in {loaded.path}{hint}")
-    for title in [name] if name else list(known):
-        settings = known[title]
-        ensure_present(settings)
-        yield title, settings, [split] if split else list(known_splits(settings))
 
 
 def _train_stage(loaded: LoadedPipeline, name: str | None) -> TrainStage:

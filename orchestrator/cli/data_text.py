@@ -1,8 +1,11 @@
-"""What `data check` and `data stats` say, as text for a terminal."""
+"""What the `data` commands say, as text for a terminal."""
 
 import textwrap
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import yaml
 
 from orchestrator.text_table import aligned, cell
 
@@ -34,6 +37,43 @@ def verdict(num_faults: int, num_refused: int, num_left_out: int) -> str:
     if not num_refused and not num_left_out:
         parts.append("training goes on with them")
     return "; ".join(parts)
+
+
+def kinds_table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many faults there are of each kind and data set, those that training refuses first."""
+    counts = Counter((fault["data"], fault["kind"], fault["is_fatal"]) for fault in found)
+    rows = [
+        [data, kind, str(count), "fault" if is_fatal else "reported only"]
+        for (data, kind, is_fatal), count in sorted(
+            counts.items(), key=lambda item: (item[0][0], not item[0][2], item[0][1])
+        )
+    ]
+    return aligned(("data", "kind", "count", ""), rows)
+
+
+def converted_text(title: str, written: Mapping[str, Any]) -> str:
+    """Return what `data convert` wrote and left out, and the settings to use it with."""
+    rows = [[name, str(numbers["images"]), str(numbers["objects"])] for name, numbers in written["splits"].items()]
+    lost = [f"left out: {count} {reason}" for reason, count in written["lost"].items()]
+    return _with_settings(title, written, [aligned(("split", "images", "objects"), rows), *lost])
+
+
+def dealt_text(title: str, dealt: Mapping[str, Any]) -> str:
+    """Return what `data split` dealt into each split, and the settings to use it with."""
+    classes = dealt["data"]["classes"]
+    rows = [
+        [name, str(part["images"]), str(part["groups"]), *(str(part["classes"][key]) for key in classes)]
+        for name, part in dealt["splits"].items()
+    ]
+    alone = dealt["without_group"]
+    notes = [f"--group matches not the names of {alone} images; each of them is a group of its own"] if alone else []
+    return _with_settings(title, dealt, [aligned(("split", "images", "groups", *classes), rows), *notes])
+
+
+def _with_settings(title: str, written: Mapping[str, Any], parts: Sequence[str]) -> str:
+    faulty = [f"left out: {written['faulty']} faulty images and boxes"] if written["faulty"] else []
+    settings = yaml.safe_dump({"data": {title: written["data"]}}, sort_keys=False, allow_unicode=True).rstrip()
+    return "\n\n".join([*parts, *faulty, f"wrote {written['data']['root']}; in a pipeline file:\n\n{settings}"])
 
 
 def stats_text(name: str, counted: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ SECTIONS = {
         "plan": LazyCommand("orchestrator.cli.pipeline:plan", "Say which stages would run, and why."),
         "run": LazyCommand("orchestrator.cli.run:run", "Run a pipeline; skip what is done."),
         "resume": LazyCommand("orchestrator.cli.run:resume", "Carry on a run that was interrupted."),
+        "tune": LazyCommand("orchestrator.cli.tune:tune", "Look at a hyperparameter search, or steer one that runs."),
         "schema": LazyCommand("orchestrator.cli.pipeline:schema", "Print the JSON schema of the pipeline file."),
     },
     "Cluster": {
@@ -34,7 +35,7 @@ SECTIONS = {
         "stop": LazyCommand("orchestrator.cli.jobs:stop", "Stop a submitted job."),
     },
     "Data and models": {
-        "data": LazyCommand("orchestrator.cli.data:data", "Check, count and look at data sets."),
+        "data": LazyCommand("orchestrator.cli.data:data", "Check, count, look at, convert and split data sets."),
         "zoo": LazyCommand("orchestrator.cli.models:zoo", "List the models that can be trained."),
         "profile": LazyCommand("orchestrator.cli.profile:profile", "Say what a backbone costs and sees."),
         "models": LazyCommand("orchestrator.cli.models:models", "List and show registered models."),

@@ -42,7 +42,7 @@ def _space_faults(path: KeyPath, stage: Mapping[str, Any], base: Mapping[str, An
         trials = search.get("trials")
         for index, values in enumerate(trials if isinstance(trials, list | tuple) else ()):
             if isinstance(values, Mapping):
-                yield from _value_faults((*path, "search", "trials", index), dict(values), base)
+                yield from value_faults((*path, "search", "trials", index), dict(values), base)
         return
     space = _domains(stage.get("space"))
     if not space:
@@ -56,7 +56,7 @@ def _space_faults(path: KeyPath, stage: Mapping[str, Any], base: Mapping[str, An
     yield from _search_faults((*path, "space"), space, search)
     told = set()
     for key, values in corners(space):
-        for place, message in _value_faults((*path, "space", key), values, base, key):
+        for place, message in value_faults((*path, "space", key), values, base, key):
             if (place, message) not in told:
                 told.add((place, message))
                 yield place, message
@@ -135,7 +135,7 @@ def _search_faults(path: KeyPath, space: Space, search: Mapping[str, Any]) -> Fo
                 yield (*path, key), "`search: bisect` needs a range of numbers, and this is a `choice`"
 
 
-def _value_faults(path: KeyPath, values: dict[str, Any], base: Mapping[str, Any], key: str | None = None) -> Found:
+def value_faults(path: KeyPath, values: dict[str, Any], base: Mapping[str, Any], key: str | None = None) -> Found:
     """Yield why a trial with these values would not be a train stage; `key` is the one that is being tried."""
     from orchestrator.pipeline.messages import explain  # knows the types of a whole file, this one included
     from orchestrator.pipeline.settings import Pipeline

@@ -7,7 +7,7 @@ from ray import tune
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
-    HyperBandScheduler,
+    HyperBandForBOHB,
     MedianStoppingRule,
     PopulationBasedTraining,
     TrialScheduler,
@@ -36,9 +36,11 @@ def build_scheduler(settings: SweepSettings, goals: Goals, epochs: int) -> Trial
     decide = scheduler.on_trial_result
 
     def decide_before_the_end(controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        is_last = result.get(EPOCH, 0) >= epochs
+        if is_last and isinstance(scheduler, PopulationBasedTraining):
+            return TrialScheduler.CONTINUE  # no use in other weights now
         decision = str(decide(controller, trial, result))
-        is_last = result.get(EPOCH, 0) >= epochs and decision == TrialScheduler.STOP
-        return TrialScheduler.CONTINUE if is_last else decision
+        return TrialScheduler.CONTINUE if is_last and decision == TrialScheduler.STOP else decision
 
     scheduler.on_trial_result = decide_before_the_end
     return scheduler
@@ -61,7 +63,8 @@ def _build(settings: SweepSettings, goals: Goals, epochs: int) -> TrialScheduler
                 **watched, grace_period=median.grace_epochs, min_samples_required=median.min_trials
             )
         case HyperbandScheduler() as hyperband:
-            return HyperBandScheduler(
+            # Ray's other HyperBand fills brackets with trials that live at the same time only; few CPUs never do.
+            return HyperBandForBOHB(
                 **watched, max_t=epochs, reduction_factor=hyperband.reduction_factor, stop_last_trials=False
             )
     if isinstance(settings.search, PopulationSearch):

@@ -27,7 +27,7 @@ from orchestrator.tune.schedulers import build_scheduler
 from orchestrator.tune.searchers import build_searcher
 from orchestrator.tune.settings import PopulationSearch, SweepSettings
 from orchestrator.tune.steward import Steward
-from orchestrator.tune.trial import run_trial
+from orchestrator.tune.trial import name_of, number_of, run_trial
 
 POLL_S = 0.25
 TOKEN = 2**20
@@ -72,6 +72,12 @@ class SteeredSearch(Unsaved, Searcher):
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """The steward hears of it from `Messenger`."""
 
+    def on_pause(self, trial_id: str) -> None:
+        """HyperBand rests a trial until its bracket is decided; the steward counts what runs by itself."""
+
+    def on_unpause(self, trial_id: str) -> None:
+        """HyperBand lets a trial go on."""
+
 
 class Messenger(Unsaved, tune.Callback):
     """Tells the steward what happens."""
@@ -87,7 +93,7 @@ class Messenger(Unsaved, tune.Callback):
 
     def on_trial_start(self, *_: Any, trial: RayTrial, **__: Any) -> None:
         """A process has the trial now; with other values than before where a population changed them."""
-        number, values = trial.config["trial"], trial.config["values"]
+        number, values = number_of(str(trial)), trial.config["values"]
         known = self._steward.ledger.trials[number]
         if values != known.values:
             self._steward.changed(number, _adopted_epoch(trial), values)
@@ -95,16 +101,16 @@ class Messenger(Unsaved, tune.Callback):
 
     def on_trial_result(self, *_: Any, trial: RayTrial, result: dict[str, Any], **__: Any) -> None:
         """An epoch was evaluated."""
-        self._steward.evaluated(trial.config["trial"], result["epoch"], list(result["values"]))
+        self._steward.evaluated(number_of(str(trial)), result["epoch"], list(result["values"]))
 
     def on_trial_complete(self, *_: Any, trial: RayTrial, **__: Any) -> None:
         """It is over, by its own end or the scheduler's will."""
-        self._steward.ended(trial.config["trial"], None)
+        self._steward.ended(number_of(str(trial)), None)
 
     def on_trial_error(self, *_: Any, trial: RayTrial, **__: Any) -> None:
         """It is over without a result."""
-        text = (trial.error_msg or "").strip().splitlines()
-        self._steward.ended(trial.config["trial"], text[-1][:200] if text else "for no known reason")
+        text = str(trial.get_error() or "").strip().splitlines()
+        self._steward.ended(number_of(str(trial)), text[-1][:200] if text else "for no known reason")
 
 
 def _adopted_epoch(trial: RayTrial) -> int:
@@ -163,11 +169,10 @@ def _fit(steward: Steward, scheduler: TrialScheduler, order: SweepOrder, resourc
         space["values"] = tune.sample_from(lambda spec: _of(chosen, spec.config.trial)["values"])
     config = TuneConfig(
         scheduler=scheduler,
-        search_alg=BasicVariantGenerator(max_concurrent=steward.max_concurrent)
-        if population
-        else SteeredSearch(steward),
+        search_alg=BasicVariantGenerator() if population else SteeredSearch(steward),
         num_samples=1 if population else -1,
         reuse_actors=True,
+        trial_name_creator=lambda trial: name_of(trial.config["trial"]),
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
     run_config = tune.RunConfig(

@@ -38,6 +38,16 @@ class TrialEnded(Exception):
     """Tells Ray Tune that a trial is over and has no result; the reason stands in its folder."""
 
 
+def name_of(number: int) -> str:
+    """Return a trial's name in Ray Tune. It stays, whereas a population copies whole configurations."""
+    return f"trial-{number}"
+
+
+def number_of(name: str) -> int:
+    """Return the number in a name of Ray Tune's."""
+    return int(name.rpartition("-")[2])
+
+
 def run_trial(config: dict[str, Any]) -> None:
     """Train one trial to its end; Ray Tune calls it.
 
@@ -46,7 +56,7 @@ def run_trial(config: dict[str, Any]) -> None:
         SystemExit: if the search stopped it.
     """
     order = SweepOrder.loads(config["order"])
-    number: int = config["trial"]
+    number = number_of(tune.get_context().get_trial_name())
     folder = order.trial_folder(number)
     try:
         folder.mkdir(parents=True, exist_ok=True)

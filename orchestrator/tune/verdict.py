@@ -15,7 +15,7 @@ def verdict(error: Exception) -> tuple[str, str]:
     """Say whether a trial's values cannot work (`pruned`) or something went wrong (`failed`), and why."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in first["loc"] if "-" not in str(part) and "[" not in str(part))
         return "pruned", f"these values do not fit together: {key}: {first['msg']}".removesuffix(".")
     text = str(error).strip()
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in text.lower() for words in OUT_OF_MEMORY):

@@ -100,7 +100,7 @@ def size_of(shapes: Sequence[tuple[int, int]]) -> int:
 
 
 def _checksum(image: np.ndarray) -> int:
-    return zlib.crc32(image) or _FILLED
+    return zlib.crc32(image.data) or _FILLED
 
 
 def _attach(shapes: tuple[tuple[int, int], ...], duplicate: Any, is_checked: bool) -> ImageCache:
@@ -127,7 +127,8 @@ class FittedImages:
 
     def name_by_place(self) -> str:
         """The name that they have on this machine until a file is changed; reads no file."""
-        return self._name([str(stamp_of(path)) for path in self.paths])
+        stamps = {path: str(stamp_of(path.absolute())) for path in dict.fromkeys(self.paths)}
+        return self._name([stamps[path] for path in self.paths])
 
     def _name(self, images: Sequence[str]) -> str:
         digest = hashlib.sha256(f"{_VERSION} {cv2.__version__} {self.fitting}\n".encode())

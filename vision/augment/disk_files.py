@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,7 +82,7 @@ def _reserve(path: Path, size: int) -> int:
 
 def _take_space(descriptor: int, size: int) -> None:
     """Fill an empty file with `size` zero bytes."""
-    if sys.platform == "linux":
+    if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
         return
     for start in range(0, size, _CHUNK_BYTES):

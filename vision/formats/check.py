@@ -64,7 +64,7 @@ def check(data: AnyData, splits: Sequence[str]) -> list[Fault]:
 
 def _decoded(datasets: dict[str, Dataset]) -> tuple[list[Fault], dict[Path, np.ndarray]]:
     """Decode every image once, several at a time; returns what failed, and what the others look like."""
-    records = {record.path: record for dataset in datasets.values() for record in dataset.records}
+    records = {record.path.resolve(): record for dataset in datasets.values() for record in dataset.records}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         outcomes = dict(zip(records, pool.map(_decode, records.values()), strict=True))
     hashes = {path: outcome for path, outcome in outcomes.items() if isinstance(outcome, np.ndarray)}
@@ -84,8 +84,13 @@ def _decode(record: Record) -> Fault | np.ndarray | None:
     return perceptual_hash(image)
 
 
+def _real_paths(datasets: dict[str, Dataset]) -> dict[str, list[Path]]:
+    """The image files of each split, links followed: two splits may name one file in two ways."""
+    return {split: [record.path.resolve() for record in dataset.records] for split, dataset in datasets.items()}
+
+
 def _by_split(datasets: dict[str, Dataset], hashes: dict[Path, np.ndarray]) -> dict[str, dict[Path, np.ndarray]]:
-    paths = {split: [record.path for record in dataset.records] for split, dataset in datasets.items()}
+    paths = _real_paths(datasets)
     return {split: {path: hashes[path] for path in group if path in hashes} for split, group in paths.items()}
 
 
@@ -94,7 +99,7 @@ def _duplicate_images(datasets: dict[str, Dataset]) -> Iterator[Fault]:
 
     A split that lies wholly within another (`train` in `trainval`) shares its images on purpose.
     """
-    paths = {split: [record.path for record in dataset.records] for split, dataset in datasets.items()}
+    paths = _real_paths(datasets)
     hashes = file_hashes(path for group in paths.values() for path in group)
     first_with: dict[str, dict[str, Path]] = {}
     for split, group in paths.items():

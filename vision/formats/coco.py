@@ -5,7 +5,7 @@ Source: Lin et al. 2014, arXiv:1405.0312; data format as on the data set's own s
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from foundation.errors import ConfigError
 from vision.faults import FaultError
@@ -56,6 +56,34 @@ def place_of(data: CocoData, split: str) -> tuple[Path, Path]:
     """The annotation file and the folder of images of a split that was read before."""
     files = _layout(data)[split]
     return files.annotations, files.images
+
+
+class Entries(NamedTuple):
+    """What the files of all splits say, as it stands there."""
+
+    images: dict[Path, tuple[dict[str, Any], list[dict[str, Any]]]]
+    """By image file its entry and those of its objects."""
+    categories: list[dict[str, Any]]
+
+
+def entries_by_image(data: CocoData) -> Entries:
+    """Gather the entries of sound files; an image that several splits list counts once.
+
+    Raises:
+        DataError: if a file cannot be understood.
+    """
+    images: dict[Path, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
+    categories: dict[int, dict[str, Any]] = {}
+    for path, folder in ((split.annotations, split.images) for split in _layout(data).values()):
+        content = _load(path)
+        objects: dict[int, list[dict[str, Any]]] = {}
+        for item in content["annotations"]:
+            objects.setdefault(int(item["image_id"]), []).append(item)
+        for image in content["images"]:
+            images.setdefault(folder / image["file_name"], (image, objects.get(int(image["id"]), [])))
+        for category in content["categories"]:
+            categories.setdefault(int(category["id"]), category)
+    return Entries(images, [categories[key] for key in sorted(categories)])
 
 
 def _layout(data: CocoData) -> dict[str, CocoSplit]:

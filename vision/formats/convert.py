@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vision.formats import AnyData, read_dataset
-from vision.formats.target import plan_target, write_folder
+from vision.formats.target import num_faults, plan_target, write_folder
 from vision.record import Dataset
 
 WRITERS: dict[str, str] = {
@@ -45,7 +45,7 @@ def convert(data: AnyData, splits: Sequence[str], to: str, out: Path, *, is_copi
         "data": {"format": to, "root": str(out), "classes": list(target.classes)},
         "splits": _counts(datasets),
         "lost": dict(target.lost),
-        "faulty": sum(len(dataset.faults) for dataset in datasets.values()),
+        "faulty": num_faults(datasets.values()),
     }
 
 

@@ -61,8 +61,8 @@ def missing_classes(datasets: Mapping[str, Dataset]) -> Iterator[Fault]:
         return
     shows = np.array([np.isin(np.arange(len(classes)), record.labels) for record in records])
     share = shows.mean(axis=0)
-    for label in np.flatnonzero((share >= USUAL_SHARE) & (share < 1)):
-        for row in np.flatnonzero(~shows[:, label]):
+    for label in np.flatnonzero((share >= USUAL_SHARE) & (share < 1)).tolist():
+        for row in np.flatnonzero(~shows[:, label]).tolist():
             message = f"no {classes[label]} is annotated here, as it is in {share[label]:.0%} of the images"
             yield Fault("missing_class", _place(records[row]), message, records[row].name, is_fatal=False)
 

@@ -1,7 +1,7 @@
 """What a data set in a new folder is written from, and what all written formats share: names, links, safe replacing."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,6 +91,11 @@ def write_folder(out: Path, fill: Callable[[Path], None]) -> None:
         ) from error
 
 
+def num_faults(datasets: Iterable[Dataset]) -> int:
+    """Count what was left out as faulty; what several splits share counts once."""
+    return len({(fault.path, fault.box_index, fault.message) for dataset in datasets for fault in dataset.faults})
+
+
 def number(value: float) -> str:
-    """Write a number so that it is read back to the last of a float32's bits: 0.5, 12, 0.333333343."""
-    return f"{value:.9g}"
+    """Write a number so that a float32 is read back to its last bit: 12, 0.5, 0.333333343267441."""
+    return f"{value:.15g}"

@@ -33,8 +33,8 @@ def _annotation(record: Record, file_name: str, target: Target) -> ElementTree.E
     _add(tree, "filename", file_name)
     size = ElementTree.SubElement(tree, "size")
     height, width = record.image_size
-    for name, value in (("width", width), ("height", height), ("depth", 3)):
-        _add(size, name, str(value))
+    for name, length in (("width", width), ("height", height), ("depth", 3)):
+        _add(size, name, str(length))
     for box, label, is_crowd in zip(record.boxes, record.labels, record.iscrowd, strict=True):
         x1, y1, x2, y2 = (float(side) for side in box)
         if x2 - x1 <= 1 or y2 - y1 <= 1:

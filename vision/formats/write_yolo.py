@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from vision.formats.target import Target
+from vision.formats.target import Target, number
 from vision.record import Record
 
 CROWDS = "crowds or difficult objects, which YOLO cannot mark"
@@ -24,12 +24,12 @@ def write(target: Target, root: Path) -> None:
 
 
 def _lines(record: Record, target: Target) -> str:
-    """`class cx cy w h` per object; twelve digits, so that corners come back to the last bit of a float32."""
+    """`class cx cy w h` per object."""
     height, width = record.image_size
     target.lose(CROWDS, int(record.iscrowd.sum()))
     lines = []
     for box, label in zip(record.boxes[~record.iscrowd], record.labels[~record.iscrowd], strict=True):
         x1, y1, x2, y2 = (float(side) for side in box)
         shares = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
-        lines.append(" ".join([str(label), *(f"{share:.12g}" for share in shares)]) + "\n")
+        lines.append(" ".join([str(label), *(number(share) for share in shares)]) + "\n")
     return "".join(lines)

@@ -38,7 +38,8 @@ def splits(data: YoloData) -> tuple[str, ...]:
     """List the splits that the `data.yaml` names or, without one, the folders show."""
     content = _load_yaml(data.root)
     named = [split for split in _YAML_SPLITS if content.get(split)]
-    named += [split for split, folder in content.items() if split not in named and folder == f"images/{split}"]
+    own = {split for split, place in content.items() if place in (f"images/{split}", f"{split}.txt")}
+    named += sorted(own - set(named))
     if named:
         return tuple(named)
     nested = {path.name for path in (data.root / "images").glob("*") if path.is_dir()}
@@ -55,7 +56,7 @@ def read(data: YoloData, split: str) -> RawSplit:
     """
     require_folder(data.root)
     require_split(split, splits(data), data.root)
-    names, names_file = _names(data)
+    names, names_file = names_in_files(data)
     pictures = _pictures(data.root, split)
     if not pictures:
         raise FaultError(f"split {split!r} holds no image", "no_images", data.root)
@@ -92,7 +93,7 @@ def _load_yaml(root: Path) -> dict[str, Any]:
     return content
 
 
-def _names(data: YoloData) -> tuple[tuple[str, ...], Path | None]:
+def names_in_files(data: YoloData) -> tuple[tuple[str, ...], Path | None]:
     """Return the class name of each number in the label files, and the file that says so."""
     content = _load_yaml(data.root)
     if "names" in content:

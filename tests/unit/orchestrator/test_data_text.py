@@ -1,8 +1,8 @@
-"""The text of `data check` and `data stats`."""
+"""The text of the `data` commands."""
 
 import pytest
 
-from orchestrator.cli.data_text import stats_text, verdict
+from orchestrator.cli.data_text import converted_text, dealt_text, kinds_table, stats_text, verdict
 
 SPREAD = {"min": 1.0, "median": 2.5, "max": 4.0}
 SPLIT = {
@@ -54,3 +54,43 @@ def test_stats_are_short_tables() -> None:
         "",
         "    left out: 1 zero_area",
     ]
+
+
+def test_faults_are_counted_by_kind_those_that_are_refused_first() -> None:
+    def fault(kind: str, is_fatal: bool) -> dict[str, object]:
+        return {"data": "cells", "kind": kind, "is_fatal": is_fatal}
+
+    found = [fault("class_typo", False), fault("zero_area", True), fault("zero_area", True)]
+    assert [line.split() for line in kinds_table(found).splitlines()] == [
+        ["data", "kind", "count"],
+        ["cells", "zero_area", "2", "fault"],
+        ["cells", "class_typo", "1", "reported", "only"],
+    ]
+
+
+def test_what_was_converted_ends_with_the_settings_to_use_it() -> None:
+    written = {
+        "data": {"format": "yolo", "root": "/new", "classes": ["cat"]},
+        "splits": {"train": {"images": 3, "objects": 7}},
+        "lost": {"crowds": 2},
+        "faulty": 1,
+    }
+    text = converted_text("pets", written)
+    assert "left out: 2 crowds" in text and "left out: 1 faulty" in text
+    settings = "data:\n  pets:\n    format: yolo\n    root: /new\n    classes:\n    - cat"
+    assert text.endswith(f"wrote /new; in a pipeline file:\n\n{settings}")
+
+
+def test_what_was_dealt_shows_every_class_in_every_split() -> None:
+    dealt = {
+        "data": {"format": "voc", "root": "/new", "classes": ["cat", "dog"]},
+        "splits": {"train": {"images": 3, "groups": 2, "classes": {"cat": 5, "dog": 1}}},
+        "without_group": 4,
+        "faulty": 0,
+    }
+    lines = dealt_text("pets", dealt).splitlines()
+    assert [line.split() for line in lines[:2]] == [
+        ["split", "images", "groups", "cat", "dog"],
+        ["train", "3", "2", "5", "1"],
+    ]
+    assert "matches not the names of 4 images" in lines[3]

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from multiprocessing.context import set_spawning_popen
 from types import SimpleNamespace
@@ -25,6 +26,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     monkeypatch.setattr(cache_module, "_remembered", deque(maxlen=0))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where processes find each other: not those of other runs
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path / "cache" / "images"
 
 

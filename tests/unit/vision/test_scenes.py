@@ -16,7 +16,7 @@ from vision.scenes.compose import MIN_VISIBLE, compose_scene, plan_labels
 from vision.scenes.digits import enlarge_scan, load_scans
 from vision.scenes.rle import mask_from_rle, rle_from_mask
 from vision.scenes.sprites import CLUTTER, Paint, Patch
-from vision.scenes.storage import box_from_mask
+from vision.scenes.storage import box_from_mask, ensure_scenes
 from vision.scenes.video_sequence import compose_sequence
 from vision.settings import ScenesData
 
@@ -173,7 +173,7 @@ def test_run_lengths(mask, counts):
 def test_run_lengths_agree_with_the_fields_own_decoder(data):
     from pycocotools import mask as coco_mask
 
-    text = (scenes_folder(data) / "annotations" / "instances_train.json").read_text(encoding="utf-8")
+    text = (ensure_scenes(data) / "annotations" / "instances_train.json").read_text(encoding="utf-8")
     rle = json.loads(text)["annotations"][0]["segmentation"]
     decoded = coco_mask.decode(coco_mask.frPyObjects(rle, *rle["size"]))
     np.testing.assert_array_equal(mask_from_rle(rle), decoded.astype(bool))

@@ -1,8 +1,12 @@
 import json
 
+import cv2
 import pytest
 
+from foundation.errors import DataError
 from vision.formats.stats import stats
+from vision.formats.stats_pictures import save_pictures
+from vision.settings import ImageFolderData
 
 
 def test_counts_and_buckets_worked_out_by_hand(voc, object_xml):
@@ -33,3 +37,30 @@ def test_split_without_objects_has_no_quantiles(voc):
     assert split["box_width_px"] == {}
     assert split["objects_per_image"]["max"] == 0
     assert split["classes"] == {"cat": {"objects": 0, "images": 0, "small": 0, "medium": 0, "large": 0}}
+
+
+def test_counts_are_drawn_one_picture_a_subject(voc, object_xml, tmp_path):
+    boxes = [object_xml("cat", (1, 1, 10 + side, 20)) for side in range(20)]
+    data = voc({"train": {"a": boxes, "b": []}, "val": {"c": []}})
+    paths = save_pictures(data, ["train", "val"], tmp_path / "new" / "pictures", "cats")
+    assert [path.name for path in paths] == [
+        "cats-classes.png",
+        "cats-image-sizes.png",
+        "cats-object-sizes.png",
+        "cats-aspect-ratios.png",
+        "cats-objects-per-image.png",
+    ]
+    for path in paths:
+        assert cv2.imread(str(path)).std() > 5, f"{path} is blank"
+
+
+def test_nothing_to_count_and_labels_only_can_be_drawn(voc, write_image, tmp_path):
+    save_pictures(voc({"train": {"a": []}}, classes=("cat",)), ["train"], tmp_path / "empty", "none")
+    write_image(tmp_path / "folder" / "train" / "a" / "0.png")
+    names = [
+        path.name for path in save_pictures(ImageFolderData(root=tmp_path / "folder"), ["train"], tmp_path, "labels")
+    ]
+    assert names == ["labels-classes.png", "labels-image-sizes.png"]
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot write the picture"):
+        save_pictures(ImageFolderData(root=tmp_path / "folder"), ["train"], tmp_path / "file", "labels")
