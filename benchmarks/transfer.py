@@ -1,42 +1,22 @@
 """What a backbone trained on object crops is worth to two detectors: their early epochs with it and from scratch.
 
-python -m benchmarks.transfer [--json] [--picture docs/pictures/transfer.png]
+python -m benchmarks.transfer [--json] [--storage runs] [--picture docs/pictures/transfer.png]
 
 Runs `pipelines/transfer.yaml`, or takes its results where it has run, and draws both curves of each detector.
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks.pipeline_curves import curve, run
 from benchmarks.report import show
-from engine.journal import JOURNAL_FILE, read_journal
 
-PIPELINE = Path(__file__).parents[1] / "pipelines" / "transfer.yaml"
 DETECTORS = ("faster_rcnn", "ssd")
 METRICS = ("map_50", "map")
-
-
-def run_pipeline() -> dict[str, Path]:
-    """Run what has not run yet; returns the folder of every train stage."""
-    command = [sys.executable, "-m", "orchestrator", "run", str(PIPELINE), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command[1:])} ended with exit code {done.returncode}:\n{done.stderr[-4000:]}")
-    stages = json.loads(done.stdout)["stages"]
-    return {name: Path(stage["outputs"]["bundle"]).parent for name, stage in stages.items()}
-
-
-def curve(folder: Path, metric: str) -> list[float]:
-    """The validation metric after every epoch."""
-    records = read_journal(folder / JOURNAL_FILE)
-    return [record["metrics"][metric] for record in records if record["kind"] == "epoch" and record["metrics"]]
 
 
 def draw(folders: dict[str, Path], picture: Path) -> None:
@@ -49,7 +29,7 @@ def draw(folders: dict[str, Path], picture: Path) -> None:
             (name, "backbone from crops", "#1f5fa8"),
             (f"{name}_scratch", "from scratch", "#d9722b"),
         ):
-            values = curve(folders[stage], "map_50")
+            values = [row["map_50"] for row in curve(stage, folders[stage], METRICS)]
             axes.plot(range(1, len(values) + 1), values, marker="o", markersize=4, color=colour, label=label)
         axes.set_title(name)
         axes.set_xlabel("epoch")
@@ -63,16 +43,12 @@ def draw(folders: dict[str, Path], picture: Path) -> None:
 
 
 def rows(folders: dict[str, Path]) -> list[dict[str, Any]]:
-    """One row per detector and metric: every epoch with the backbone and from scratch."""
+    """One row per detector, start and epoch."""
     return [
-        {
-            "detector": name,
-            "metric": metric,
-            "with_backbone": " ".join(f"{value:.3f}" for value in curve(folders[name], metric)),
-            "from_scratch": " ".join(f"{value:.3f}" for value in curve(folders[f"{name}_scratch"], metric)),
-        }
+        row
         for name in DETECTORS
-        for metric in METRICS
+        for stage in (name, f"{name}_scratch")
+        for row in curve(stage, folders[stage], METRICS)
     ]
 
 
@@ -80,8 +56,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--picture", type=Path, help="where to draw the curves, a PNG file")
+    parser.add_argument("--storage", type=Path, help="where to run; default: the pipeline's own storage")
     arguments = parser.parse_args()
-    folders = run_pipeline()
+    folders = run("transfer", arguments.storage)
     if arguments.picture is not None:
         draw(folders, arguments.picture)
     show(rows(folders), arguments.json)

@@ -99,6 +99,13 @@ class ViewSettings(StrictModel):
         return self
 
 
+class EvaluationSettings(StrictModel):
+    """What an `evaluate` stage may put in the place of the settings that the model was trained with."""
+
+    test_time: ViewSettings = ViewSettings()
+    """As in training."""
+
+
 class ClassificationSettings(StrictModel):
     """What a classifier is made by, as its bundle keeps it; a `train` stage has the same keys, see below."""
 

@@ -1,7 +1,6 @@
 """Classification as the loop sees it: joins data, model, losses and metric. Implements `engine.task.Task`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +23,7 @@ from engine.task import TaskSpec
 from foundation.errors import ConfigError, DataError
 from vision.augment.classify.check import label_changing
 from vision.augment.fitting import PAD_VALUE
+from vision.class_order import with_classes
 from vision.formats import known_splits
 from vision.formats.labels import read_labels
 from vision.record import LabelledDataset
@@ -184,22 +184,3 @@ class ClassificationTask:
         if self.data is None:
             raise ConfigError("this classification task was built without data and can only predict; give it `data`.")
         return self.data
-
-
-def with_classes(dataset: LabelledDataset, classes: tuple[str, ...], split: str) -> LabelledDataset:
-    """Number the labels of a data set by `classes`, by name; they may hold more classes than the data set.
-
-    Raises:
-        DataError: if the data set has a class that is not among `classes`.
-    """
-    if dataset.classes == classes:
-        return dataset
-    unknown = [name for name in dataset.classes if name not in classes]
-    if unknown:
-        raise DataError(
-            f"split {split!r} holds the classes {', '.join(unknown)}, which the model does not know (it knows "
-            f"{', '.join(classes)}). Give `classes` in the data settings, or another split."
-        )
-    new_label = [classes.index(name) for name in dataset.classes]
-    records = tuple(replace(record, label=new_label[record.label]) for record in dataset.records)
-    return replace(dataset, classes=classes, records=records)

@@ -66,10 +66,8 @@ class CountedLoss(nn.Module):
         Raises:
             ConfigError: if the loss could not have an effect, or the weights do not fit the classes.
         """
-        if not _needs_counts(self.settings):
-            return
-        assert self.settings is not None
-        if len(counts.objects) < 2:
+        is_weighing = _needs_counts(self.settings) or isinstance(self.settings, SeesawSettings)
+        if self.settings is not None and is_weighing and len(counts.objects) < 2:
             raise ConfigError(
                 f"loss: {self.settings.name} weighs classes against each other, and the data set has one only; leave "
                 "it out."
@@ -172,6 +170,14 @@ class BoxHeadLoss(CountedLoss):
         return F.pad(factors_NK * is_object_N1, (1, 0))
 
 
+def one_hot_targets(labels: Tensor, num_classes: int) -> Tensor:
+    """(N, K) float32: 1 at the class of each of (N,) labels; a row of zeros where it is -1."""
+    targets = torch.zeros(len(labels), num_classes, device=labels.device)
+    rows = torch.nonzero(labels >= 0)[:, 0]
+    targets[rows, labels[rows]] = 1.0
+    return targets
+
+
 def use_class_counts(model: nn.Module, counts: ClassCounts) -> None:
     """Tell a detector's class loss what the training split has of each class."""
     for module in model.modules():
@@ -181,7 +187,7 @@ def use_class_counts(model: nn.Module, counts: ClassCounts) -> None:
 
 def _needs_counts(settings: LossSettings | None) -> bool:
     is_weighted = isinstance(settings, ClassWeighted) and settings.class_weights is not None
-    return is_weighted or isinstance(settings, EqlSettings | SeesawSettings)
+    return is_weighted or isinstance(settings, EqlSettings)
 
 
 def _class_weights(settings: ClassWeighted, counts: ClassCounts) -> Tensor | None:

@@ -109,7 +109,7 @@ def threshold_curves(dataset: Dataset, predictions: Sequence[Detections]) -> Thr
     """
     scores, hits = [np.zeros(0)], [np.zeros(0, bool)]
     for record, detections in paired(dataset, predictions):
-        is_hit = _hits(record, detections)
+        is_hit = found_objects(record, detections) >= 0
         counted = is_hit | ~_on_crowd(record, detections, MATCH_IOU)
         scores.append(detections.scores[counted])
         hits.append(is_hit[counted])
@@ -130,17 +130,20 @@ def paired(dataset: Dataset, predictions: Sequence[Detections]) -> list[tuple[Re
     return [(r, by_id.get(r.sample_id, Detections(r.sample_id, *nothing))) for r in dataset.records]
 
 
-def _hits(record: Record, detections: Detections) -> np.ndarray:
-    """Mark the detections that find an object of their class, (N,) bool."""
+def found_objects(record: Record, detections: Detections) -> np.ndarray:
+    """Say which object of its class each detection finds, (N,) int64 position in the record; -1 = none.
+
+    Each detection, in the order of falling scores, takes the free object that it overlaps most, if by `MATCH_IOU`.
+    """
     is_free = ~record.iscrowd
     iou_DG = box_iou(detections.boxes, record.boxes) * (detections.labels[:, None] == record.labels[None, :])
-    is_hit = np.zeros(len(detections.scores), bool)
+    found = np.full(len(detections.scores), -1, np.int64)
     for detection in np.argsort(-detections.scores, kind="stable"):
         overlaps = np.where(is_free, iou_DG[detection], 0.0)
         best = int(overlaps.argmax()) if overlaps.size else -1
         if best >= 0 and overlaps[best] >= MATCH_IOU:
-            is_hit[detection], is_free[best] = True, False
-    return is_hit
+            found[detection], is_free[best] = best, False
+    return found
 
 
 def _on_crowd(record: Record, detections: Detections, share_threshold: float) -> np.ndarray:

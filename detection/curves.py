@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from detection.confusion import ThresholdCurves
 from detection.metrics import AREA_RANGES, IOU_50, SIZES, CocoMetric, CocoResult
+from detection.size_recall import SizeRecall
 from vision.charts import FAINT, GRID, INK, MUTED, PALETTE, colour_bar, shorten, tidy, unit_square, write_counts
 from vision.record import Dataset
 
@@ -15,6 +16,10 @@ NAMED_CURVES = len(PALETTE)
 """More classes than this are drawn as thin grey lines, and only the outer ones are named."""
 TABLE_ROWS = 30
 """At most so many classes in a table or matrix: those with the most objects."""
+FEWEST_OBJECTS = 3
+"""A class's recall is not drawn where it has fewer objects of a size."""
+SURE = 1.96
+"""Standard deviations on either side of a recall that hold it in 95 of 100 cases."""
 SIZE_NAMES = {
     "all": "all sizes",
     "small": "small\n< 32² px",
@@ -54,6 +59,62 @@ def draw_ap_by_size(dataset: Dataset, result: CocoResult) -> Figure:
         axes.text(column, row + 0.26, objects, ha="center", va="center", color=INK, fontsize=8)
     colour_bar(figure, axes, shading, "AP, mean over IoU 0.50–0.95", aspect=8 + 3 * len(names))
     return figure
+
+
+def draw_recall_by_size(dataset: Dataset, recall: SizeRecall, score_threshold: float) -> Figure:
+    """Draw the recall of all classes and of each over the objects' size in pixels, and below it how many there are."""
+    figure = Figure(figsize=(9.5, 6.6), layout="constrained", facecolor="white")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    objects, centres = recall.objects.sum(axis=0), recall.centres_px
+    tidy(above, "Recall by object size at IoU 0.5", "", "recall")
+    tidy(below, "", "square root of the object's area, pixels of the image", "objects")
+    _draw_recalls(above, dataset, recall, score_threshold)
+    below.bar(centres, objects, width=0.9 * np.diff(recall.edges_px), color=PALETTE[0], alpha=0.6)
+    for centre, count in zip(centres, objects, strict=True):
+        below.text(centre, count, f"{count:,}" if count else "", ha="center", va="bottom", color=MUTED, fontsize=8)
+    below.margins(y=0.2)
+    below.set_xscale("log", base=2)
+    below.set_xlim(recall.edges_px[0], recall.edges_px[-1])
+    below.set_xticks(recall.edges_px, [f"{edge:.0f}" for edge in recall.edges_px], minor=False)
+    below.minorticks_off()
+    for axes in (above, below):
+        for side in (np.sqrt(AREA_RANGES["small"][1]), np.sqrt(AREA_RANGES["medium"][1])):
+            if recall.edges_px[0] < side < recall.edges_px[-1]:
+                axes.axvline(side, color=MUTED, linestyle="--", linewidth=1, zorder=1)
+    return figure
+
+
+def _draw_recalls(axes: Axes, dataset: Dataset, recall: SizeRecall, score_threshold: float) -> None:
+    axes.set_ylim(0, 1.03)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    objects, found = recall.objects.sum(axis=0), recall.found.sum(axis=0)
+    some, centres = objects > 0, recall.centres_px
+    if not some.any():
+        axes.text(0.5, 0.5, "no ground truth in this split", ha="center", color=MUTED, transform=axes.transAxes)
+        return
+    labels = [label for label in most_frequent(dataset, NAMED_CURVES) if recall.objects[label].any()]
+    for label, colour in zip(labels if len(labels) > 1 else [], PALETTE, strict=False):
+        enough = recall.objects[label] >= FEWEST_OBJECTS
+        share = recall.found[label, enough] / recall.objects[label, enough]
+        name = f"{shorten(dataset.classes[label])}  ({recall.objects[label].sum():,} objects)"
+        axes.plot(centres[enough], share, ".-", color=colour, linewidth=1.4, alpha=0.8, label=name)
+    low, high = _wilson(found[some], objects[some])
+    axes.fill_between(centres[some], low, high, color=INK, alpha=0.1, linewidth=0)
+    name = f"all classes  {found.sum() / objects.sum():.3f}  (shaded: 95 % confidence)"
+    axes.plot(centres[some], found[some] / objects[some], "o-", color=INK, linewidth=3, label=name)
+    sure = recall.found_above.sum(axis=0)
+    name = f"all classes at score ≥ {score_threshold:.2f} (best F1)  {sure.sum() / objects.sum():.3f}"
+    axes.plot(centres[some], sure[some] / objects[some], "o--", color=INK, linewidth=1.6, label=name)
+    axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor=GRID, fontsize=8)
+
+
+def _wilson(found: np.ndarray, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of the share that `found` of `objects` stands for (Wilson 1927), which hold with few objects too."""
+    share, square = found / objects, SURE**2
+    middle = (share + square / (2 * objects)) / (1 + square / objects)
+    reach = SURE * np.sqrt(share * (1 - share) / objects + square / (4 * objects**2)) / (1 + square / objects)
+    return middle - reach, middle + reach
 
 
 def draw_confusion(matrix: np.ndarray, dataset: Dataset, score_threshold: float) -> Figure:

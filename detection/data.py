@@ -1,5 +1,6 @@
 """Annotated images as a torch data set: cache, augmentation, collation. Reading annotations is `vision.formats`."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detection.class_losses import ClassCounts
 from detection.settings import DetectionSettings
 from engine.task import SampleKey
 from foundation.errors import DataError
@@ -64,6 +66,14 @@ class DetectionBatch:
     step_share: float = 1.0
     step_key: int = 0
 
+    def __reduce__(self) -> tuple[Callable[..., "DetectionBatch"], tuple[Any, ...]]:
+        # From a loader process. torch sends every tensor as an open file of its own, which for the many small targets
+        # takes longer than all that the trainer does for the images; so these travel as two arrays.
+        boxes, labels = (joined.numpy() for joined in self._joined_targets())
+        counts = [len(target["labels"]) for target in self.targets]
+        rest = self.sample_ids, self.infos, self.share, self.step_share, self.step_key
+        return _from_joined, (self.images, boxes, labels, counts, *rest)
+
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "DetectionBatch":
         """Copy images and targets to `device`: three transfers, however many images there are."""
         boxes, labels = self._joined_targets()
@@ -86,8 +96,20 @@ class DetectionBatch:
 
     def _with_tensors(self, images: Tensor, boxes: Tensor, labels: Tensor) -> "DetectionBatch":
         counts = [len(target["labels"]) for target in self.targets]
-        pairs = zip(torch.split(boxes, counts), torch.split(labels, counts), strict=True)
-        return replace(self, images=images, targets=[{"boxes": b, "labels": n} for b, n in pairs])
+        return replace(self, images=images, targets=_split_targets(boxes, labels, counts))
+
+
+def _split_targets(boxes: Tensor, labels: Tensor, counts: list[int]) -> list[dict[str, Tensor]]:
+    pairs = zip(torch.split(boxes, counts), torch.split(labels, counts), strict=True)
+    return [{"boxes": b, "labels": n} for b, n in pairs]
+
+
+def _from_joined(
+    images: Tensor, boxes: np.ndarray, labels: np.ndarray, counts: list[int], *rest: Any
+) -> DetectionBatch:
+    """Put together what `DetectionBatch.__reduce__` took apart."""
+    targets = _split_targets(torch.from_numpy(boxes), torch.from_numpy(labels), counts)
+    return DetectionBatch(images, targets, *rest)
 
 
 def collate(samples: Sequence[DetectionSample]) -> DetectionBatch:
@@ -182,6 +204,22 @@ class DetectionDataset(torch.utils.data.Dataset):
         """The classes of each image's objects, by sample id; crowds are not trained on and do not count."""
         ordered = sorted(self.records, key=lambda record: record.sample_id)
         return [np.unique(record.labels[~record.iscrowd]) for record in ordered]
+
+    def has_small_objects(self, max_area: float) -> np.ndarray:
+        """Which images show an object of at most `max_area` square pixels as the model sees it, (N,) bool by sample
+        id; crowds do not count."""
+        is_shown = np.zeros(len(self), bool)
+        for record, (boxes, _) in zip(self.records, self._objects, strict=True):
+            is_shown[record.sample_id] = is_small(boxes, math.sqrt(max_area)).any()
+        return is_shown
+
+    def class_counts(self) -> ClassCounts:
+        """How many objects, and images with any, each class has; crowds are not trained on and do not count."""
+        objects = [labels for _, labels in self._objects]
+        return ClassCounts(self._count(objects), self._count(self.sample_labels()), len(self))
+
+    def _count(self, labels: Sequence[np.ndarray]) -> np.ndarray:
+        return np.bincount(np.concatenate([np.zeros(0, np.int64), *labels]), minlength=len(self.classes))
 
     def box_sizes(self) -> np.ndarray:
         """(N, 2) width and height of all objects other than crowds, in letterboxed pixels, before augmentation."""

@@ -1,4 +1,5 @@
-"""The pictures of one evaluation: precision-recall curves, confusion matrix, AP by size, and a sheet of predictions."""
+"""The report of one evaluation: precision-recall curves, confusion matrix, AP and recall by size, a sheet of
+predictions, and a table of the classes."""
 
 import json
 from collections.abc import Sequence
@@ -10,9 +11,10 @@ import numpy as np
 
 from detection.coco_results import detections_from_coco
 from detection.confusion import Matches, above, confusion_matrix, match, paired, threshold_curves
-from detection.curves import draw_ap_by_size, draw_confusion, draw_pr_curves
+from detection.curves import draw_ap_by_size, draw_confusion, draw_pr_curves, draw_recall_by_size
 from detection.detections import Detections
 from detection.metrics import CocoMetric
+from detection.size_recall import recall_by_size, write_class_table
 from detection.task import DetectionTask
 from engine.task import TaskSpec
 from vision.drawing import contact_sheet, draw_boxes, save_png
@@ -53,17 +55,20 @@ def report_evaluation(
 def draw_report(dataset: Dataset, predictions: list[Detections], folder: Path) -> list[Path]:
     """Draw all pictures of an evaluation into `folder` (made if missing) and return their paths.
 
-    `pr_curves.png`, `confusion_matrix.png`, `ap_by_size.png` and, where the split has images, `predictions.png`.
+    `pr_curves.png`, `confusion_matrix.png`, `ap_by_size.png`, `recall_by_size.png`, where the split has images
+    `predictions.png`, and `classes.csv`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     metric = CocoMetric(dataset)
     metric.update(predictions)
     thresholds = threshold_curves(dataset, predictions)
     matrix = confusion_matrix(dataset, predictions, thresholds.best)
+    recall = recall_by_size(dataset, predictions, thresholds.best)
     figures = {
         "pr_curves.png": draw_pr_curves(metric, thresholds),
         "confusion_matrix.png": draw_confusion(matrix, dataset, thresholds.best),
         "ap_by_size.png": draw_ap_by_size(dataset, metric.result()),
+        "recall_by_size.png": draw_recall_by_size(dataset, recall, thresholds.best),
     }
     paths = []
     for name, figure in figures.items():
@@ -72,7 +77,8 @@ def draw_report(dataset: Dataset, predictions: list[Detections], folder: Path) -
     if dataset.records:
         save_png(folder / "predictions.png", prediction_sheet(dataset, predictions, thresholds.best))
         paths.append(folder / "predictions.png")
-    return paths
+    write_class_table(folder / "classes.csv", dataset, recall, metric.result())
+    return [*paths, folder / "classes.csv"]
 
 
 def prediction_sheet(dataset: Dataset, predictions: Sequence[Detections], score_threshold: float) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from detection.augment_settings import AugmentSettings
+from detection.loss_settings import LossSettings, loss_fault
 from detection.tiling_settings import PassSettings, TilingSettings
 from foundation.settings import FromList, Probability, Size, StrictModel
 from vision.layers.settings import PartsSettings
@@ -168,6 +169,9 @@ class DetectionSettings(StrictModel):
     """The architecture by `name`, with its own keys."""
     augment: AugmentSettings = AugmentSettings()
     """What happens to a training image."""
+    loss: LossSettings | None = None
+    """How classes are told apart in training, by `name`, for classes that are not equally frequent; null = the
+    model's own: focal for retinanet and fcos, else cross-entropy."""
     image_size: Size = (320, 320)
     """(height, width) that the model sees; images are letterboxed to it."""
     multi_scale: Annotated[tuple[PositiveFloat, PositiveFloat], FromList] | None = None
@@ -197,6 +201,13 @@ class DetectionSettings(StrictModel):
     def _cache_limit_has_an_effect(self) -> "DetectionSettings":
         if self.cache_limit_gb is not None and self.cache != "disk":
             raise ValueError(f"cache_limit_gb has no effect with cache: {self.cache}; set cache: disk, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _loss_fits_the_head(self) -> "DetectionSettings":
+        fault = loss_fault(self.loss.name, self.model.name) if self.loss is not None else None
+        if fault is not None:
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

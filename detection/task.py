@@ -1,7 +1,6 @@
 """Detection as the loop sees it: joins data, model, losses and metric. Implements `engine.task.Task`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from detection.class_losses import use_class_counts
 from detection.data import DetectionBatch, DetectionDataset, DetectionSample, collate
 from detection.detections import Detections
 from detection.metrics import CocoMetric
@@ -32,6 +32,7 @@ from engine.sampling import derive_seed
 from engine.task import TaskSpec
 from foundation.errors import ConfigError, DataError
 from vision.augment.fitting import PAD_VALUE, LetterboxInfo
+from vision.class_order import with_classes
 from vision.formats import known_splits, read_dataset
 from vision.formats.outlines import read_outlines
 from vision.record import Dataset
@@ -91,12 +92,13 @@ class DetectionTask:
     def build_model(self) -> nn.Module:
         """Build the network, on the CPU.
 
-        `anchors: auto` follows the training split that `build_dataset` was called for before; a bundle's weights bring
-        the anchors along.
+        `anchors: auto` and losses that weigh classes follow the training split that `build_dataset` was called for
+        before; a bundle's weights bring the anchors along.
         """
         model = build_model(self.settings, len(self.classes))
         if self._training is not None:
             self._model_notes = fit_model_anchors(model, self._training.box_sizes(), self.settings.image_size)
+            use_class_counts(model, self._training.class_counts())
         return model
 
     def build_dataset(self, split: str, train: bool) -> DetectionDataset | SlicedDataset:
@@ -170,25 +172,6 @@ class DetectionTask:
         if self.data is None:
             raise ConfigError("this detection task was built without data and can only predict; give it `data`.")
         return self.data
-
-
-def with_classes(dataset: Dataset, classes: tuple[str, ...], split: str) -> Dataset:
-    """Number the labels of a data set by `classes`, by name; they may hold more classes than the data set.
-
-    Raises:
-        DataError: if the data set has a class that is not among `classes`.
-    """
-    if dataset.classes == classes:
-        return dataset
-    unknown = [name for name in dataset.classes if name not in classes]
-    if unknown:
-        raise DataError(
-            f"split {split!r} holds the classes {', '.join(unknown)}, which the model does not know (it knows "
-            f"{', '.join(classes)}). Give `classes` in the data settings, or another split."
-        )
-    new_label = np.array([classes.index(name) for name in dataset.classes], np.int64)
-    records = tuple(replace(record, labels=new_label[record.labels]) for record in dataset.records)
-    return replace(dataset, classes=classes, records=records)
 
 
 def step_size(settings: DetectionSettings, seed: int, step_key: int) -> tuple[int, int]:

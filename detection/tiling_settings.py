@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from foundation.settings import FromList, Probability, Size, StrictModel
 
 
-class TilingSettings(StrictModel):
+class TiledView(StrictModel):
     """Small objects in large images: evaluation and prediction look at overlapping tiles and join what they find."""
 
     tile_size: Size
@@ -26,17 +26,22 @@ class TilingSettings(StrictModel):
     """iou = intersection over union, too small between an object and the part of it that a tile's edge left over; ios =
     over the smaller box, which joins these, but also an object with a larger one of its class around it. Null = ios
     for nms and nmm; wbf goes by iou."""
-    train: bool = False
-    """Train on tiles too: each is a sample of its own, with more tiles around objects that the edges would cut, and
-    with `full_frame` the whole images. `augment.min_visibility` says how much of an object makes it count."""
     batch_size: PositiveInt = 16
     """Tiles that go through the model at once in evaluation and prediction."""
 
     @model_validator(mode="after")
-    def _measure_has_an_effect(self) -> "TilingSettings":
+    def _measure_has_an_effect(self) -> "TiledView":
         if self.merge == "wbf" and self.measure == "ios":
             raise ValueError("`measure: ios` has no effect with `merge: wbf`, which averages by IoU; leave it out")
         return self
+
+
+class TilingSettings(TiledView):
+    """Tiles in evaluation and prediction, and where asked for in training."""
+
+    train: bool = False
+    """Train on tiles too: each is a sample of its own, with more tiles around objects that the edges would cut, and
+    with `full_frame` the whole images. `augment.min_visibility` says how much of an object makes it count."""
 
 
 class PassSettings(StrictModel):
@@ -71,3 +76,12 @@ class PassSettings(StrictModel):
 
 def _default(name: str) -> object:
     return PassSettings.model_fields[name].default
+
+
+class EvaluationSettings(StrictModel):
+    """What an `evaluate` stage may put in the place of the settings that the model was trained with."""
+
+    tiling: TiledView | None = None
+    """As in training, but for `train`; null = each image as a whole."""
+    test_time: PassSettings = PassSettings()
+    """As in training."""

@@ -22,7 +22,7 @@ class TaskEntry:
     predictor: str
     """Callable(bundle folder, device) -> deploy.predictor.Predictor protocol."""
     report: str
-    """Callable(TaskSpec, classes, split, predictions file, folder) -> paths of the pictures it drew."""
+    """Callable(TaskSpec, classes, split, predictions file, folder) -> paths of its pictures and tables (.csv)."""
     preview: str
     """Callable(DataSettings, split, task settings, *, seed, count) -> (H, W, 3) uint8 RGB sheet of training samples."""
     zoo: str
@@ -40,6 +40,10 @@ class TaskEntry:
     them."""
     reader: str = "vision.formats:read_dataset"
     """Callable(DataSettings, split) -> the split as the task reads it; a DataError or ConfigError where it cannot."""
+    evaluation: str = ""
+    """The pydantic class of those of the task's keys that an `evaluate` stage may give anew (no torch behind it)."""
+    has_boxes: bool = False
+    """Whether it is about objects in images, rather than whole images."""
 
 
 TASKS: dict[str, TaskEntry] = {
@@ -48,6 +52,8 @@ TASKS: dict[str, TaskEntry] = {
         task="detection.task:DetectionTask",
         predictor="detection.predictor:build_predictor",
         report="detection.report:report_evaluation",
+        evaluation="detection.tiling_settings:EvaluationSettings",
+        has_boxes=True,
         preview="detection.preview:preview_sheet",
         zoo="detection.zoo:list_models",
         main_metric="map",
@@ -62,6 +68,7 @@ TASKS: dict[str, TaskEntry] = {
         task="classification.task:ClassificationTask",
         predictor="classification.predictor:build_predictor",
         report="classification.report:report_evaluation",
+        evaluation="classification.settings:EvaluationSettings",
         preview="classification.preview:preview_sheet",
         zoo="classification.zoo:list_models",
         reader="vision.formats.labels:read_labels",

@@ -4,15 +4,45 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
 from engine import catalog
-from engine.bundle import load_bundle
+from engine.bundle import Manifest, load_bundle
 from engine.evaluation import evaluate
 from engine.job import EvaluateJob
 from engine.precision import resolve_precision
-from engine.task import Runtime
+from engine.task import Runtime, Task
 from engine.weights import load_into
+from foundation.errors import ConfigError
 
 PREDICTIONS_FILE = "predictions.json"
+
+
+def _build_task(manifest: Manifest, job: EvaluateJob) -> Task:
+    """Build the bundle's task with the job's data and overrides.
+
+    Raises:
+        ConfigError: if the task has no such keys, or their values do not fit it.
+    """
+    spec, entry = replace(manifest.spec(), data=job.data), catalog.entry(manifest.task)
+    build = catalog.load(entry.task)
+    if job.overrides:
+        try:
+            catalog.load(entry.evaluation).model_validate(job.overrides)
+            spec = replace(spec, settings={**spec.settings, **job.overrides})
+            return build(spec, classes=manifest.classes)
+        except ValidationError as error:
+            faults = "; ".join(f"{_place(fault)}{fault['msg']}" for fault in error.errors(include_url=False))
+            raise ConfigError(
+                f"{' and '.join(job.overrides)} of the evaluate stage cannot be put over the settings of {job.bundle}, "
+                f"a model for {manifest.task}: {faults}. Mend the stage, or leave the keys out."
+            ) from error
+    return build(spec, classes=manifest.classes)
+
+
+def _place(fault: ErrorDetails) -> str:
+    return f"{'.'.join(map(str, fault['loc']))}: " if fault["loc"] else ""
 
 
 def evaluate_bundle(job: EvaluateJob, runtime: Runtime) -> dict[str, Any]:
@@ -22,8 +52,7 @@ def evaluate_bundle(job: EvaluateJob, runtime: Runtime) -> dict[str, Any]:
         `{"status": "done", "metrics": …}`, the same on every rank.
     """
     manifest, weights = load_bundle(job.bundle)
-    spec = replace(manifest.spec(), data=job.data)
-    task = catalog.load(catalog.entry(spec.task).task)(spec, classes=manifest.classes)
+    task = _build_task(manifest, job)
     model = task.build_model()
     load_into(model, weights, what=str(job.bundle), allow_head_mismatch=False)
     precision = resolve_precision(job.precision, runtime.device)

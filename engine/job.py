@@ -65,6 +65,8 @@ class EvaluateJob:
     batch_size: int
     precision: str
     folder: Path
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Keys of the task's `evaluation` settings that count instead of the bundle's own."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for another process."""

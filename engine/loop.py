@@ -162,7 +162,7 @@ def _train_epoch(run: _Run, epoch: int) -> None:
         meter.loaded()
         batch.share, batch.step_share, batch.step_key = micro.share, micro.step_share, state.position.step
         if run.ledger is not None:
-            run.ledger.write(epoch, state.position.step, batch.sample_ids)
+            run.ledger.write(epoch, state.position.step, batch)
         run.seeds.apply(state.position.step * run.plan.num_micro + micro.index)
         meter.add(batch.sample_ids, forward_backward(state, run.task, batch.to(run.runtime.device), micro.is_last))
         if not micro.is_last:

@@ -1,4 +1,5 @@
-"""How often an epoch shows each sample, for classes that are not equally frequent. The order is `engine.sampling`'s.
+"""How often an epoch shows each sample, for classes that are not equally frequent and for objects that are small.
+The order is `engine.sampling`'s.
 
 A sampler gives every sample the number of times that it is to be shown on average. An epoch rounds these numbers up or
 down at random so that their sum, and with one label per sample also the sum within each class, is met to within one.
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.settings import RandomSamplerSettings, RepeatFactorSettings, SamplerSettings
-from engine.task import TaskDataset
+from engine.settings import RandomSamplerSettings, RepeatFactorSettings, SamplerSettings, SmallObjectsSettings
+from engine.task import BoxedDataset, TaskDataset
 from foundation.errors import ConfigError
 
 MAX_NAMED = 8
@@ -27,7 +28,8 @@ class Repeats:
     expected: np.ndarray
     """(N,) float64, >= 0."""
     strata: np.ndarray
-    """(N,) int64: the rarest class of each sample, as its place in the order of rarity; K where it has none."""
+    """(N,) int64: the group of each sample, whose sum is met to within one: its rarest class, as its place in the order
+    of rarity, K where it has none; of `small_objects` 1 for samples with small objects, 0 for others."""
 
     @property
     def total(self) -> int:
@@ -56,10 +58,13 @@ def build_repeats(settings: SamplerSettings, dataset: TaskDataset, classes: Sequ
     once an epoch; `undersample` takes them for one more class.
 
     Raises:
-        ConfigError: if a class is in no sample: this sampler would be to show it, and cannot.
+        ConfigError: if a class is in no sample: this sampler would be to show it, and cannot; or if it goes by small
+            objects, and the samples have none or no sizes.
     """
     if isinstance(settings, RandomSamplerSettings):
         return None
+    if isinstance(settings, SmallObjectsSettings):
+        return _small_object_repeats(settings, dataset)
     labels = dataset.sample_labels()
     sizes = np.array([len(present) for present in labels], np.int64)
     flat = np.concatenate([*labels, np.zeros(0, np.int64)]).astype(np.int64)
@@ -90,6 +95,23 @@ def sampler_notes(settings: SamplerSettings, repeats: Repeats | None) -> list[st
     most = math.ceil(float(repeats.expected.max()) - ROUNDING)
     text = f"an epoch shows {repeats.total:,} images out of {len(repeats.expected):,}, one of them up to"
     return [f"sampler {settings.name}: {text} {most} times"]
+
+
+def _small_object_repeats(settings: SmallObjectsSettings, dataset: TaskDataset) -> Repeats:
+    if not isinstance(dataset, BoxedDataset):
+        raise ConfigError(
+            "sampler: small_objects goes by the size of objects, and this task labels whole images; take another "
+            "sampler, for example `sampler: {name: class_balanced}`."
+        )
+    has_small = dataset.has_small_objects(settings.max_area)
+    if has_small.all() or not has_small.any():
+        which = "every" if len(has_small) and has_small.all() else "no"
+        raise ConfigError(
+            f"sampler: small_objects would show all training images equally often: {which} image has an object of at "
+            f"most `max_area` {settings.max_area:g} square pixels as the model sees it. Change `sampler.max_area`, or "
+            "use `sampler: {name: random}`."
+        )
+    return Repeats(np.where(has_small, settings.factor, 1.0), has_small.astype(np.int64))
 
 
 def _repeat_factors(settings: SamplerSettings, shares: np.ndarray) -> np.ndarray:

@@ -94,7 +94,8 @@ class LoopSettings(StrictModel):
     num_loader_workers: NonNegativeInt = 0
     """Processes that load and augment, per training worker; 0 = in the training process."""
     ledger: bool = False
-    """Write the sample ids of every step to `ledger-RANK.jsonl` in the stage's folder."""
+    """Write to `ledger-RANK.jsonl` in the stage's folder which samples every step saw, each with a checksum of its
+    pixels and targets after augmentation."""
 
     @model_validator(mode="after")
     def _full_batch_in_parts(self) -> "LoopSettings":
@@ -142,6 +143,16 @@ class RepeatFactorSettings(StrictModel):
     """A class in less than this share f of the images has its images repeated sqrt(threshold / f) times."""
 
 
+class SmallObjectsSettings(StrictModel):
+    """Images with small objects are repeated; all others are shown once (Kisantal et al. 2019, arXiv:1902.07296)."""
+
+    name: Literal["small_objects"]
+    factor: Annotated[float, Field(gt=1.0, le=100.0)] = 2.0
+    """How often an image with small objects is shown in an epoch, on average; the paper tries 2, 3 and 4."""
+    max_area: PositiveFloat = 1024.0
+    """An object is small up to so many square pixels, in the image as the model sees it."""
+
+
 SamplerSettings = Annotated[
     Annotated[
         RandomSamplerSettings
@@ -149,7 +160,8 @@ SamplerSettings = Annotated[
         | SquareRootSamplerSettings
         | OversampleSettings
         | UndersampleSettings
-        | RepeatFactorSettings,
+        | RepeatFactorSettings
+        | SmallObjectsSettings,
         Discriminator("name"),
     ],
     default_name("random"),

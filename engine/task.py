@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,7 +32,10 @@ class TaskSpec:
 
 
 class Batch(Protocol):
-    """What `collate` returns; the loop fills `share` and `step_share` in."""
+    """What `collate` returns, a dataclass; the loop fills `share`, `step_share` and `step_key` in.
+
+    A field that is a tensor or a list with as many entries as there are samples has one entry per sample.
+    """
 
     sample_ids: tuple[int, ...]
     share: float
@@ -79,6 +82,16 @@ class TaskDataset(Protocol):
 
     def sample_labels(self) -> Sequence[np.ndarray]:
         """The classes that each sample shows, by sample id: (N,) int64 in 0 … K-1, each once; N may be 0."""
+        ...
+
+
+@runtime_checkable
+class BoxedDataset(TaskDataset, Protocol):
+    """A data set whose samples hold objects of different sizes."""
+
+    def has_small_objects(self, max_area: float) -> np.ndarray:
+        """Which samples show an object of at most so many square pixels as the model sees it, (N,) bool by sample id;
+        N samples, 0 … N-1."""
         ...
 
 

@@ -36,17 +36,17 @@ def read_image(path: Path | str) -> np.ndarray:
         raise unreadable(path)
     if is_cut_short(data):
         raise cut_short(path)
-    flags = cv2.IMREAD_COLOR
+    flags = cv2.IMREAD_COLOR_RGB
     if not data.startswith(JPEG_START):
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+        image: np.ndarray | None = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
         raise unreadable(path) from error
     if image is None:
         image_size(path)  # raises when not even the header can be read
         raise cut_short(path)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def read_shown(record: LabelledImage) -> np.ndarray:

@@ -3,13 +3,19 @@
 Source: Ren et al. 2015, arXiv:1506.01497; Lin et al. 2017, arXiv:1612.03144. Losses are means over the local images.
 """
 
+from typing import Any
+
+import torch
 import torchvision
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign
 
+from detection.class_losses import BoxHeadLoss
+from detection.loss_settings import SoftmaxLossSettings
 from detection.models.fitted_anchors import FittedAnchors
 from detection.models.pyramid import build_pyramid, parts_of
 from detection.models.torchvision_parts import (
@@ -44,13 +50,52 @@ CLASS_ROWS = (
 )
 
 
+class RoiHeads(RoIHeads):
+    """torchvision's box head, made of the parts of one, with a class loss of our own."""
+
+    def __init__(self, stock: RoIHeads, class_loss: BoxHeadLoss) -> None:
+        super().__init__(
+            stock.box_roi_pool,
+            stock.box_head,
+            stock.box_predictor,
+            stock.proposal_matcher.high_threshold,
+            stock.proposal_matcher.low_threshold,
+            stock.fg_bg_sampler.batch_size_per_image,
+            stock.fg_bg_sampler.positive_fraction,
+            stock.box_coder.weights,
+            stock.score_thresh,
+            stock.nms_thresh,
+            stock.detections_per_img,
+        )
+        self.class_loss = class_loss
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: Targets | None = None,
+    ) -> Any:
+        """Return detections and losses, one of them empty, as torchvision's does."""
+        if not self.training:
+            return super().forward(features, proposals, image_shapes, targets)
+        proposals, _, labels, box_targets = self.select_training_samples(proposals, targets)
+        pooled = self.box_head(self.box_roi_pool(features, proposals, image_shapes))
+        logits, box_outputs = self.box_predictor(pooled)
+        _, loss_box = fastrcnn_loss(logits, box_outputs, labels, box_targets)
+        return [], {"loss_classifier": self.class_loss(logits, torch.cat(labels)), "loss_box_reg": loss_box}
+
+
 class FasterRcnn(GeneralizedRCNN):
     """torchvision's Faster R-CNN, parameter names included, called the way the detection task wants it."""
 
     normalises_over_ranks = False
 
-    def __init__(self, stock: FasterRCNN, anchor_kind: type[FloatAnchors]) -> None:
-        super().__init__(stock.backbone, stock.rpn, stock.roi_heads, Normalize())
+    def __init__(
+        self, stock: FasterRCNN, anchor_kind: type[FloatAnchors], class_loss: BoxHeadLoss | None = None
+    ) -> None:
+        roi_heads = stock.roi_heads if class_loss is None else RoiHeads(stock.roi_heads, class_loss)
+        super().__init__(stock.backbone, stock.rpn, roi_heads, Normalize())
         anchors = stock.rpn.anchor_generator
         self.rpn.anchor_generator = anchor_kind(anchors.sizes, anchors.aspect_ratios)
         float_outputs(self.rpn.head)
@@ -75,7 +120,8 @@ def build(settings: DetectionSettings, num_classes: int) -> FasterRcnn:
         stock = _build_from_settings(model, settings, num_classes + 1)
     else:
         stock = _build_official(model, settings, num_classes + 1)
-    detector = FasterRcnn(stock, FittedAnchors if model.anchors == "auto" else FloatAnchors)
+    class_loss = BoxHeadLoss(settings.loss, num_classes) if isinstance(settings.loss, SoftmaxLossSettings) else None
+    detector = FasterRcnn(stock, FittedAnchors if model.anchors == "auto" else FloatAnchors, class_loss)
     if model.weights is not None:
         load_detector(
             detector,

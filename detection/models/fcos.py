@@ -5,10 +5,13 @@ the number of positives averaged over all ranks. One output per class; torchvisi
 background, which is left out.
 """
 
+import torch
 from torch import Tensor
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.fcos import FCOSHead
 
+from detection.class_losses import DenseClassLoss, FocalForm, one_hot_targets
+from detection.loss_settings import SigmoidLossSettings
 from detection.models.pyramid import Pyramid, build_pyramid
 from detection.models.torchvision_parts import (
     ClassRows,
@@ -27,18 +30,38 @@ from foundation.errors import ConfigError
 
 NORM_GROUPS = 32
 """Groups of the head's GroupNorm, fixed in torchvision."""
+OWN_LOSS = FocalForm(gamma=2.0, alpha=0.25)
 LOSS_NAMES = {"classification": "loss_cls", "bbox_regression": "loss_box", "bbox_ctrness": "loss_centerness"}
 CLASS_ROWS = (ClassRows(r"^head\.classification_head\.cls_logits\."),)
 
 
 class FcosHead(FCOSHead):
-    """torchvision's head with losses that do not depend on how a batch is spread over ranks."""
+    """torchvision's head with losses that do not depend on how a batch is spread over ranks, and where asked for
+    another class loss."""
+
+    class_loss: DenseClassLoss | None
+
+    def __init__(self, channels: int, num_anchors: int, num_classes: int, num_convs: int) -> None:
+        super().__init__(channels, num_anchors, num_classes, num_convs)
+        self.class_loss = None
 
     def compute_loss(
         self, targets: Targets, head_outputs: Losses, anchors: list[Tensor], matched_idxs: list[Tensor]
     ) -> Losses:
-        """Compute focal, GIoU and centre-ness losses."""
-        return over_ranks(super().compute_loss(targets, head_outputs, anchors, matched_idxs), matched_idxs)
+        """Compute class, GIoU and centre-ness losses."""
+        losses = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
+        if self.class_loss is not None:
+            losses["classification"] = self._classes(targets, head_outputs["cls_logits"], torch.stack(matched_idxs))
+        return over_ranks(losses, matched_idxs)
+
+    def _classes(self, targets: Targets, logits_BAK: Tensor, matches_BA: Tensor) -> Tensor:
+        labels_BA = torch.full_like(matches_BA, -1)
+        for labels_A, matches_A, target in zip(labels_BA, matches_BA, targets, strict=True):
+            labels_A[matches_A >= 0] = target["labels"][matches_A[matches_A >= 0]]
+        assert self.class_loss is not None
+        labels = labels_BA.flatten()
+        loss = self.class_loss(logits_BAK.flatten(0, 1), one_hot_targets(labels, logits_BAK.shape[2]), labels)
+        return loss / (matches_BA >= 0).sum().clamp(min=1)
 
 
 class Fcos(FCOS):
@@ -57,6 +80,8 @@ class Fcos(FCOS):
             nms_thresh=settings.nms_threshold,
             detections_per_img=settings.max_detections,
         )
+        if isinstance(settings.loss, SigmoidLossSettings):
+            self.head.class_loss = DenseClassLoss(settings.loss, OWN_LOSS)
         self.transform = Normalize()
         float_outputs(self.head)
 

@@ -13,6 +13,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from detection.class_losses import ACCUMULATED
 from detection.settings import DenseHeadModel
 from engine.distributed import mean_over_ranks
 from engine.weights import LoadReport, load_into, load_state
@@ -174,14 +175,20 @@ def load_detector(
             "ssd, ssdlite: no backbone), or give `file:PATH`."
         )
     state = load_state(uri, architecture=architecture)
+    state = {name: tensor for name, tensor in state.items() if not _is_called(name, ACCUMULATED)}
     if is_without_eps and uri.startswith("torchvision:"):
         state = {n: t - FROZEN_EPS if n.endswith("running_var") else t for n, t in state.items()}
     own = model.state_dict()
     for rows in class_rows:
         for name in [name for name in state if name in own and re.search(rows.pattern, name)]:
             state[name] = _select_rows(state[name], len(own[name]), num_outputs, has_background, rows.is_class_major)
-    fitted = [name for name in own if name.rpartition(".")[2].startswith(FITTED)]
-    return load_into(model, state, what=what, allow_head_mismatch=True, may_differ=fitted)
+    of_data = [name for name in own if _is_called(name, FITTED) or _is_called(name, ACCUMULATED)]
+    return load_into(model, state, what=what, allow_head_mismatch=True, may_differ=of_data)
+
+
+def _is_called(name: str, beginning: str) -> bool:
+    """Whether a tensor's own name, without its module's, begins so."""
+    return name.rpartition(".")[2].startswith(beginning)
 
 
 def _select_rows(theirs: Tensor, num_rows: int, num_outputs: int, has_background: bool, is_class_major: bool) -> Tensor:

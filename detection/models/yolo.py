@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, softplus
+from torch.nn.functional import l1_loss, softplus
 
 from detection.assign import GroundTruths, assign_task_aligned, pad_targets
 from detection.box_losses import ciou
+from detection.class_losses import DenseClassLoss, FocalForm
+from detection.loss_settings import SigmoidLossSettings
 from detection.models.yolo_layers import (
     ConvBnAct,
     CspDarknet,
@@ -114,6 +116,8 @@ class YoloDetector(nn.Module):
         self.backbone = PathAggregation(trunk, channels, size.neck_depth, depthwise=False)
         self.head = YoloHead(channels, size.head, num_classes, depthwise=size.depthwise_head)
         self.settings = settings
+        class_loss = settings.loss if isinstance(settings.loss, SigmoidLossSettings) else None
+        self.class_loss = DenseClassLoss(class_loss, FocalForm())
 
     def forward(
         self, images: Tensor, targets: list[dict[str, Tensor]] | None = None
@@ -136,7 +140,7 @@ class YoloDetector(nn.Module):
             )
             if self.training:
                 truths = pad_targets(targets, images.device)
-                return yolo_losses(logits_BAK, boxes_BA4, centers_A2, strides_A1, truths)
+                return yolo_losses(logits_BAK, boxes_BA4, centers_A2, strides_A1, truths, self.class_loss)
             return select_detections(
                 boxes_BA4,
                 logits_BAK.sigmoid(),
@@ -147,11 +151,16 @@ class YoloDetector(nn.Module):
 
 
 def yolo_losses(
-    logits_BAK: Tensor, boxes_BA4: Tensor, centers_A2: Tensor, strides_A1: Tensor, truths: GroundTruths
+    logits_BAK: Tensor,
+    boxes_BA4: Tensor,
+    centers_A2: Tensor,
+    strides_A1: Tensor,
+    truths: GroundTruths,
+    class_loss: DenseClassLoss,
 ) -> dict[str, Tensor]:
     """Assign by task alignment and sum the losses, divided by the sum of the target scores averaged over ranks.
 
-    Class: BCE over all points against the alignment as a soft label. Box: 1 - CIoU, and the mean distance of the sides
+    Class: over all points, against the alignment as a soft label. Box: 1 - CIoU, and the mean distance of the sides
     in strides, both weighted by that soft label.
 
     Args:
@@ -164,11 +173,15 @@ def yolo_losses(
     gt_index = assignment.gt_index_BA[image_index, anchor_index]
     quality = assignment.quality_BA[image_index, anchor_index]
     gt_boxes, boxes = truths.boxes_BG4[image_index, gt_index], boxes_BA4[image_index, anchor_index]
+    labels = truths.labels_BG[image_index, gt_index]
+    labels_BA = torch.full_like(assignment.gt_index_BA, -1)
+    labels_BA[image_index, anchor_index] = labels
     wanted_BAK = torch.zeros_like(logits_BAK)
-    wanted_BAK[image_index, anchor_index, truths.labels_BG[image_index, gt_index]] = quality
+    wanted_BAK[image_index, anchor_index, labels] = quality
+    loss_cls = class_loss(logits_BAK.flatten(0, 1), wanted_BAK.flatten(0, 1), labels_BA.flatten())
     l1 = l1_loss(boxes, gt_boxes, reduction="none").mean(dim=1) / strides_A1[anchor_index, 0]
     return {
-        "loss_cls": CLS_WEIGHT * binary_cross_entropy_with_logits(logits_BAK, wanted_BAK, reduction="sum") / total,
+        "loss_cls": CLS_WEIGHT * loss_cls / total,
         "loss_box": BOX_WEIGHT * ((1 - ciou(boxes, gt_boxes)) * quality).sum() / total,
         "loss_l1": L1_WEIGHT * (l1 * quality).sum() / total,
     }

@@ -12,6 +12,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, one_h
 
 from detection.assign import Assignment, GroundTruths, assign_simota, pad_targets
 from detection.box_losses import iou
+from detection.class_losses import DenseClassLoss, FocalForm
+from detection.loss_settings import SigmoidLossSettings
 from detection.models.yolo_layers import (
     ConvBnAct,
     CspDarknet,
@@ -134,6 +136,8 @@ class YoloxDetector(nn.Module):
         self.head = network.head
         self.settings = settings
         self.l1_loss = l1_loss
+        class_loss = settings.loss if isinstance(settings.loss, SigmoidLossSettings) else None
+        self.class_loss = DenseClassLoss(class_loss, FocalForm())
 
     def forward(
         self, images: Tensor, targets: list[dict[str, Tensor]] | None = None
@@ -150,7 +154,7 @@ class YoloxDetector(nn.Module):
             cells_A2, strides_A1 = anchor_points([level.shape for level in maps], images.device)
             if self.training:
                 truths = pad_targets(targets, images.device)
-                return yolox_losses(raw_BAC, cells_A2, strides_A1, truths, with_l1=self.l1_loss)
+                return yolox_losses(raw_BAC, cells_A2, strides_A1, truths, self.class_loss, with_l1=self.l1_loss)
             return self._detect(raw_BAC, cells_A2, strides_A1)
 
     def _detect(self, raw_BAC: Tensor, cells_A2: Tensor, strides_A1: Tensor) -> list[dict[str, Tensor]]:
@@ -165,12 +169,19 @@ class YoloxDetector(nn.Module):
 
 
 def yolox_losses(
-    raw_BAC: Tensor, cells_A2: Tensor, strides_A1: Tensor, truths: GroundTruths, *, with_l1: bool
+    raw_BAC: Tensor,
+    cells_A2: Tensor,
+    strides_A1: Tensor,
+    truths: GroundTruths,
+    class_loss: DenseClassLoss,
+    *,
+    with_l1: bool,
 ) -> dict[str, Tensor]:
     """Assign by SimOTA and sum the published losses, divided by the number of positives averaged over ranks.
 
-    Box: 5 x (1 - IoU^2). Objectness: BCE over all points. Class: BCE of the positives against the one-hot label times
-    the IoU. With `with_l1` also L1 on the raw box outputs, as the official recipe does once mosaic is off.
+    Box: 5 x (1 - IoU^2). Objectness: BCE over all points. Class: of the positives alone, against the
+    one-hot label times the IoU; published is BCE. With `with_l1` also L1 on the raw box outputs, as the official recipe
+    does once mosaic is off.
 
     Args:
         raw_BAC: (B, A, 5 + K) float32 raw outputs.
@@ -183,14 +194,13 @@ def yolox_losses(
     image_index, anchor_index = positive.nonzero(as_tuple=True)
     gt_index = assignment.gt_index_BA[image_index, anchor_index]
     gt_boxes = truths.boxes_BG4[image_index, gt_index]
-    wanted = (
-        one_hot(truths.labels_BG[image_index, gt_index], logits_BAK.shape[2]) * assignment.quality_BA[positive][:, None]
-    )
+    labels = truths.labels_BG[image_index, gt_index]
+    wanted = one_hot(labels, logits_BAK.shape[2]) * assignment.quality_BA[positive][:, None]
     overlap = iou(boxes_BA4[image_index, anchor_index], gt_boxes)
     losses = {
         "loss_box": BOX_WEIGHT * (1 - overlap.square()).sum() / num_positives,
         "loss_obj": binary_cross_entropy_with_logits(objectness_BA, positive.float(), reduction="sum") / num_positives,
-        "loss_cls": binary_cross_entropy_with_logits(logits_BAK[positive], wanted, reduction="sum") / num_positives,
+        "loss_cls": class_loss(logits_BAK[positive], wanted, labels) / num_positives,
     }
     if with_l1:
         wanted_raw = _encode_cxcywh(gt_boxes, cells_A2[anchor_index], strides_A1[anchor_index])

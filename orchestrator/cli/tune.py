@@ -72,7 +72,7 @@ def show(search: str, as_json: bool) -> int:
     from orchestrator.tune.table import headline, table, to_json
 
     folder, record = _found(search)
-    settings, trials = _settings(record), _trials(folder)
+    settings, trials = _settings(folder), _trials(folder)
     goals = goals_of(settings, settings.task)
     if as_json:
         print_json({"folder": folder, "status": record["status"]} | to_json(record["parts"]["stage"], trials, goals))
@@ -134,8 +134,8 @@ def _ask(search: str, action: str, trial: int | None, values: tuple[str, ...] = 
             f"{search} does not run now (it is {record['status']}); `orchestrator resume` continues a search that was "
             "interrupted, and `--fresh` or another `num_samples` starts one that is done anew."
         )
-    given = _checked(_settings(record), _parsed(values))
-    settings = _settings(record)
+    settings = _settings(folder)
+    given = _checked(settings, _parsed(values))
     if action == "add" and settings.search.name == "pbt":
         raise UserError("a population is complete from its start; no trial can be added to `search: pbt`.")
     if trial is not None and trial not in _trials(folder):
@@ -176,6 +176,7 @@ def _found(search: str) -> tuple[Path, dict[str, Any]]:
     """Return the newest folder of results of a search, and its record."""
     from orchestrator.cli.options import DEFAULT_STORAGE
     from orchestrator.execution.folders import STAGE_FILE
+    from orchestrator.tune.ledger import SETTINGS_FILE
 
     place = Path(search)
     if place.is_dir():
@@ -184,7 +185,7 @@ def _found(search: str) -> tuple[Path, dict[str, Any]]:
         name = search if "/" in search else f"*/{search}"
         candidates = [path for root in DEFAULT_STORAGE for path in Path(root).glob(f"{name}/*/{STAGE_FILE}")]
     records = [(path.parent, json.loads(path.read_text())) for path in candidates]
-    searches = [(folder, record) for folder, record in records if record["kind"] == "tune"]
+    searches = [item for item in records if item[1]["kind"] == "tune" and (item[0] / SETTINGS_FILE).exists()]
     if not searches:
         looked = "below ./runs and ./pipelines/runs" if not place.is_dir() else "in that folder"
         raise UserError(
@@ -193,12 +194,12 @@ def _found(search: str) -> tuple[Path, dict[str, Any]]:
     return max(searches, key=lambda item: item[1]["started"])
 
 
-def _settings(record: dict[str, Any]) -> Any:
-    """The stage as it was run; its data set does not matter here and stands for itself."""
+def _settings(folder: Path) -> Any:
+    """The stage as it was written when it was run last."""
     from orchestrator.pipeline.settings import TuneStage
+    from orchestrator.tune.ledger import SETTINGS_FILE
 
-    stage = record["parts"]["stage"]
-    return TuneStage.model_validate({**stage, "base": {**stage["base"], "data": "unknown"}})
+    return TuneStage.model_validate(json.loads((folder / SETTINGS_FILE).read_text()))
 
 
 def _trials(folder: Path) -> Any:

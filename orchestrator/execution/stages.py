@@ -107,16 +107,19 @@ def run_evaluate(context: Context, planned: PlannedStage, stage: EvaluateStage, 
         batch_size=stage.batch_size,
         precision="fp32",
         folder=planned.folder,
+        overrides=stage.overrides,
     )
     outcome = conduct("evaluate", job, stage.resources, FailureSettings(), context.cluster, planned.name, context.show)
     draw = catalog.load(catalog.entry(manifest.task).report)
     spec = TaskSpec(manifest.task, manifest.settings, data)
     predictions = planned.folder / PREDICTIONS_FILE
-    pictures: list[Path] = draw(spec, manifest.classes, stage.split, predictions, planned.folder / PICTURES)
+    drawn: list[Path] = draw(spec, manifest.classes, stage.split, predictions, planned.folder / PICTURES)
+    tables = [path for path in drawn if path.suffix == ".csv"]
     metrics = {name: float(value) for name, value in outcome["metrics"].items()}
     run.log_metrics({f"{stage.split}/{name}": value for name, value in metrics.items()})
-    run.log_artifacts(predictions)
-    return StageResult(metrics, {"predictions": str(predictions)}, pictures)
+    run.log_artifacts([predictions, *tables])
+    outputs = {"predictions": str(predictions), **{path.stem: str(path) for path in tables}}
+    return StageResult(metrics, outputs, [path for path in drawn if path not in tables])
 
 
 def run_register(context: Context, planned: PlannedStage, stage: RegisterStage, run: StageRun) -> StageResult:

@@ -1,18 +1,22 @@
 """The tune stage: connect, search, and leave the best trial's bundle and values behind."""
 
 import time
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from engine.settings import ResourceSettings
 from foundation.errors import Interrupted
 from orchestrator.cluster import check_resources
+from orchestrator.execution.folders import write_json
 from orchestrator.execution.plan import PlannedStage
 from orchestrator.execution.stages import BUNDLE, PICTURES, Context, StageResult, lineage_of, local_addresses
 from orchestrator.pipeline.settings import TuneStage
 from orchestrator.text_table import number
 from orchestrator.tracking.runs import StageRun
 from orchestrator.tune.goals import goals_of
-from orchestrator.tune.table import headline, planned_trials, table
+from orchestrator.tune.ledger import SETTINGS_FILE, Trial
+from orchestrator.tune.table import headline, table
 from orchestrator.tune.words import described
 
 RESULT_FILE = "trials.txt"
@@ -34,6 +38,7 @@ def run_tune(context: Context, planned: PlannedStage, stage: TuneStage, run: Sta
     from orchestrator.tune.sweep import run_sweep
     from orchestrator.tune.trial_runs import TrialRuns
 
+    write_json(planned.folder / SETTINGS_FILE, stage.model_dump(mode="json", exclude_unset=True))
     goals = goals_of(stage, stage.task)
     written: dict[str, Any] = base.model_dump(mode="json", exclude_unset=True)
     order = SweepOrder(
@@ -65,19 +70,16 @@ def run_tune(context: Context, planned: PlannedStage, stage: TuneStage, run: Sta
     run.log_metrics({f"best/{name}": value for name, value in result.metrics.items()})
     run.log_text(table(trials.values(), goals, base.loop.epochs), RESULT_FILE)
     best = result.trial
-    outputs: dict[str, Any] = {
-        "trial": best.number,
-        "values": best.values,
-        "trials": {status: sum(t.status == status for t in trials.values()) for status in _statuses(trials)},
-        "front": result.front,
-    }
-    if (planned.folder / BUNDLE).is_dir():
-        outputs["bundle"] = str(planned.folder / BUNDLE)
     found = f"{goals.names[0]} {number(result.metrics[goals.names[0]])}"
-    done = f"{len(trials)} of {planned_trials(stage, trials)} trials"
-    return StageResult(
-        result.metrics, outputs, pictures, f"trial {best.number} of {done}: {found}, {described(best.values)}"
-    )
+    outcome = f"the best of {len(trials)} trials is {best.number}: {found}, {described(best.values)}"
+    return StageResult(result.metrics, _outputs(planned.folder, trials, best, result.front), pictures, outcome)
+
+
+def _outputs(folder: Path, trials: dict[int, Trial], best: Trial, front: list[int]) -> dict[str, Any]:
+    """What later stages, and readers of `stage.json`, may want."""
+    counts = Counter(trial.status for trial in trials.values())
+    bundle = {"bundle": str(folder / BUNDLE)} if (folder / BUNDLE).is_dir() else {}
+    return {"trial": best.number, "values": best.values, "trials": dict(counts), "front": front, **bundle}
 
 
 def of_one_trial(resources: ResourceSettings) -> ResourceSettings:
@@ -91,7 +93,3 @@ def _show(context: Context, stage: TuneStage, steward: Any) -> None:
         first = headline(stage, trials, steward.goals, steward.max_concurrent)
         lines = [first, *table(trials.values(), steward.goals, stage.base.loop.epochs).splitlines()]
         context.show({"kind": "board", "lines": lines})
-
-
-def _statuses(trials: dict[int, Any]) -> list[str]:
-    return sorted({trial.status for trial in trials.values()})

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.catalog import TASKS
 from foundation.errors import ConfigError
 from orchestrator.pipeline import addresses, graph
 from orchestrator.pipeline.ensemble_checks import BUNDLE_FILE, ensemble_faults
+from orchestrator.pipeline.evaluate_checks import evaluate_faults
 from orchestrator.pipeline.metric_checks import metric_faults
 from orchestrator.pipeline.problems import KeyPath, nearest
 from orchestrator.pipeline.tune_checks import tune_faults
@@ -33,6 +35,7 @@ def find_faults(data: Any, folder: Path) -> Found:
     yield from _cycle_faults(stages)
     yield from _stage_faults(stages, data_sets, folder)
     yield from ensemble_faults(stages, data_sets, folder)
+    yield from evaluate_faults(stages, folder)
     yield from tune_faults(stages)
     yield from metric_faults(stages)
     for name, data_set in data_sets.items():
@@ -76,7 +79,8 @@ def _cycle_faults(stages: Mapping[str, Any]) -> Found:
 
 def _stage_faults(stages: Mapping[str, Any], data_sets: Mapping[str, Any], folder: Path) -> Found:
     for name, content in stages.items():
-        stage, path = _mapping(content), ("stages", name)
+        stage = _mapping(content)
+        path: KeyPath = ("stages", name)
         if stage.get("kind") == "tune":
             stage, path = _mapping(stage.get("base")), (*path, "base")
         data = stage.get("data")
@@ -88,6 +92,7 @@ def _stage_faults(stages: Mapping[str, Any], data_sets: Mapping[str, Any], folde
         for place, text in graph.strings(stage, path):
             yield from _address_faults(place, text, stage.get("kind"), folder)
         yield from _combination_faults(path, stage)
+        yield from _sampler_faults((*path, "sampler", "name"), stage)
         yield from _transform_faults((*path, "augment", "transforms"), stage)
 
 
@@ -138,8 +143,19 @@ def _transform_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:
     if transforms and is_list:
         from vision.augment.check import validate_transforms  # slow: imports albumentations
 
-        for message in validate_transforms(transforms, with_boxes=stage.get("task") != "classification"):
+        for message in validate_transforms(transforms, with_boxes=_has_boxes(stage)):
             yield path, message
+
+
+def _sampler_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:
+    if _mapping(stage.get("sampler")).get("name") == "small_objects" and not _has_boxes(stage):
+        yield path, f"small_objects goes by the size of objects, which {stage['task']} has not; take another sampler"
+
+
+def _has_boxes(stage: Mapping[str, Any]) -> bool:
+    """Whether a stage's task is about objects in images; so it is taken to be where there is no such task."""
+    task = stage.get("task")
+    return not isinstance(task, str) or task not in TASKS or TASKS[task].has_boxes
 
 
 def _data_faults(path: KeyPath, data_set: Mapping[str, Any], folder: Path) -> Found:

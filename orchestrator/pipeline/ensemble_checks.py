@@ -39,7 +39,7 @@ def _repeated(path: KeyPath, models: list[str]) -> Found:
 def _of_other_tasks(path: KeyPath, models: list[str], stages: Mapping[str, Any], folder: Path) -> Found:
     able = [task for task, entry in TASKS.items() if entry.ensemble]
     for index, model in enumerate(models):
-        task = task_of(stages, _target(model)) if _target(model) else _manifest(model, folder).get("task")
+        task = task_of(stages, _target(model)) if _target(model) else bundle_manifest(model, folder).get("task")
         if task in TASKS and task not in able:
             yield (*path, index), f"{model!r} is a model for {task!r}; an ensemble joins models for {listed(able)}"
 
@@ -52,7 +52,9 @@ def _of_other_classes(
     for index, model in enumerate(models):
         trained_on = _mapping(stages.get(_target(model))).get("data")
         data_set = _mapping(data_sets.get(trained_on)) if isinstance(trained_on, str) else {}
-        classes = _list(data_set.get("classes")) if _target(model) else _list(_manifest(model, folder).get("classes"))
+        classes = (
+            _list(data_set.get("classes")) if _target(model) else _list(bundle_manifest(model, folder).get("classes"))
+        )
         if classes:
             known[index] = {str(label) for label in classes}
     first = min(known, default=None)
@@ -96,7 +98,7 @@ def _target(model: str) -> str:
     return model.removeprefix(graph.STAGE_SCHEME) if model.startswith(graph.STAGE_SCHEME) else ""
 
 
-def _manifest(address: str, folder: Path) -> Mapping[str, Any]:
+def bundle_manifest(address: str, folder: Path) -> Mapping[str, Any]:
     """What the bundle behind a `file:` address says; nothing where there is none, or it cannot be read."""
     if not address.startswith(addresses.FILE_SCHEME):
         return {}

@@ -2,14 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.pipeline.problems import KeyPath, listed, nearest
 from orchestrator.pipeline.schema import known_keys
-from orchestrator.pipeline.settings import MAX_NAME
+from orchestrator.pipeline.settings import MAX_NAME, Pipeline
+
+KnownKeys = Callable[[KeyPath], list[str]]
+"""The keys that the mapping at a path may have."""
 
 MAX_LISTED_KEYS = 14
 MAX_SHOWN_TEXT = 60
@@ -37,16 +41,17 @@ _COMPARED: dict[str, str] = {
 }
 
 
-def explain(error: ValidationError, data: Any) -> list[tuple[KeyPath, str]]:
-    """Return (key path, message) for every fault that pydantic found in `data`.
+def explain(error: ValidationError, data: Any, root: type[BaseModel] = Pipeline) -> list[tuple[KeyPath, str]]:
+    """Return (key path, message) for every fault that pydantic found in `data`, which should be a `root`.
 
     Faults of several alternatives of one union become one message.
     """
+    known = partial(known_keys, data=data, root=root)
     by_path: dict[KeyPath, list[ErrorDetails]] = defaultdict(list)
     for detail in error.errors(include_url=False):
         by_path[_path_in_file(detail, data)].append(detail)
     return [
-        (path, _message(path, details, data))
+        (path, _message(path, details, known))
         for path, details in by_path.items()
         if not _is_other_alternative(path, details, by_path)
     ]
@@ -82,27 +87,27 @@ def _is_other_alternative(path: KeyPath, details: list[ErrorDetails], by_path: d
     return is_wrong_type and any(len(other) > len(path) and other[: len(path)] == path for other in by_path)
 
 
-def _message(path: KeyPath, details: list[ErrorDetails], data: Any) -> str:
+def _message(path: KeyPath, details: list[ErrorDetails], known: KnownKeys) -> str:
     for detail in details:
         if detail["type"] in _SPECIAL:
-            return _SPECIAL[detail["type"]](path, detail, data)
+            return _SPECIAL[detail["type"]](path, detail, known)
     expected = dict.fromkeys(_expectation(detail) for detail in details)
     return f"expected {' or '.join(expected)}, got {described(details[0]['input'])}{_nearest_choice(details)}"
 
 
-def _unknown_key(path: KeyPath, _: ErrorDetails, data: Any) -> str:
-    key, known = str(path[-1]), known_keys(path[:-1], data)
-    hint = nearest(key, known)
+def _unknown_key(path: KeyPath, _: ErrorDetails, known: KnownKeys) -> str:
+    key, siblings = str(path[-1]), known(path[:-1])
+    hint = nearest(key, siblings)
     if not hint:
-        hint = _key_further_in(path, known, data)
-    if not hint and 0 < len(known) <= MAX_LISTED_KEYS:
-        hint = f"; known here: {', '.join(known)}"
+        hint = _key_further_in(path, siblings, known)
+    if not hint and 0 < len(siblings) <= MAX_LISTED_KEYS:
+        hint = f"; known here: {', '.join(siblings)}"
     return f"unknown key {key!r}{hint or '; docs/pipeline.md and `orchestrator schema` list those there are'}"
 
 
-def _key_further_in(path: KeyPath, known: Sequence[str], data: Any) -> str:
+def _key_further_in(path: KeyPath, siblings: Sequence[str], known: KnownKeys) -> str:
     """Say where the last key of `path` stands, if it is one level deeper than it was put: `loop.epochs`."""
-    inner = (f"{name}.{path[-1]}" for name in known if path[-1] in known_keys((*path[:-1], name), data))
+    inner = (f"{name}.{path[-1]}" for name in siblings if path[-1] in known((*path[:-1], name)))
     return next((f"; did you mean {name!r}?" for name in inner), "")
 
 
@@ -119,9 +124,9 @@ def _wrong_tag(_: KeyPath, detail: ErrorDetails, __: Any) -> str:
     return f"unknown {key} {tag!r}; expected {listed(known)}{nearest(tag, known)}"
 
 
-def _missing_tag(path: KeyPath, detail: ErrorDetails, data: Any) -> str:
+def _missing_tag(path: KeyPath, detail: ErrorDetails, known: KnownKeys) -> str:
     if isinstance(detail["input"], dict):
-        return _missing_key(path, detail, data)
+        return _missing_key(path, detail, known)
     return f"expected a mapping of keys, got {described(detail['input'])}"
 
 
@@ -141,7 +146,7 @@ def _wrong_pattern(_: KeyPath, detail: ErrorDetails, __: Any) -> str:
     return f"expected STAGE.METRIC such as 'test.map_50', got {described(detail['input'])}"
 
 
-_SPECIAL: dict[str, Callable[[KeyPath, ErrorDetails, Any], str]] = {
+_SPECIAL: dict[str, Callable[[KeyPath, ErrorDetails, KnownKeys], str]] = {
     "extra_forbidden": _unknown_key,
     "missing": _missing_key,
     "union_tag_invalid": _wrong_tag,

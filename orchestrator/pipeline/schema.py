@@ -19,14 +19,15 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "orchestrator pipeline"}
 
 
-def known_keys(path: KeyPath, data: Any) -> list[str]:
+def known_keys(path: KeyPath, data: Any, root: type[BaseModel] = Pipeline) -> list[str]:
     """Return the keys that the mapping at `path` may have; empty where every key is allowed.
 
     Args:
         path: of a mapping in the file.
         data: the whole file as plain values; its `kind`, `task`, `format` and `name` choose between types.
+        root: the type of the whole.
     """
-    annotation: Any = Pipeline
+    annotation: Any = root
     value = data
     for key in path:
         annotation = _inner_type(annotation, value, key)

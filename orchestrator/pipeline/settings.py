@@ -11,6 +11,7 @@ from engine.settings import (
     CheckpointSettings,
     EnsembleMethod,
     FailureSettings,
+    JsonDict,
     LoopSettings,
     RandomSamplerSettings,
     ResourceSettings,
@@ -24,6 +25,10 @@ MAX_NAME = 100
 NAME_PATTERN = rf"^[A-Za-z0-9_-]{{1,{MAX_NAME}}}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """A name that also serves as a folder and in an address: letters, digits, `_` and `-`."""
+
+AS_TRAINED: Literal["as_trained"] = "as_trained"
+OVERRIDES = ("tiling", "test_time")
+"""Keys of an evaluate stage that may count instead of the model's own."""
 
 GateMetric = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\..+$")]
 
@@ -72,8 +77,18 @@ class EvaluateStage(StrictModel):
     """The split that is measured on."""
     batch_size: PositiveInt = 16
     """Images per worker in one forward pass; for speed and memory only."""
+    tiling: JsonDict | Literal["as_trained"] | None = AS_TRAINED
+    """Look at large images in tiles: the keys of a detection train stage's `tiling` but for `train`, in place of the
+    model's own; null = each image as a whole; as_trained = as the model's own settings say."""
+    test_time: JsonDict | Literal["as_trained"] = AS_TRAINED
+    """Several passes over each image: the keys of the train stage's `test_time`, in place of the model's own."""
     resources: ResourceSettings = ResourceSettings(num_workers=0)
     """On how many workers, and what each of them gets; by default in this process."""
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The keys that count instead of the model's own."""
+        return {key: value for key in OVERRIDES if (value := getattr(self, key)) != AS_TRAINED}
 
 
 class EnsembleStage(StrictModel):
@@ -167,12 +182,19 @@ else:
     AnyTrainStage = _train_type()
 
 
+def _or_name(schema: dict[str, Any]) -> None:
+    """Let the JSON schema of a key also accept a name, which the loader replaces by what it stands for."""
+    kept = ("description", "title")
+    settings = {key: schema.pop(key) for key in list(schema) if key not in kept}
+    schema["anyOf"] = [{"type": "string"}, settings]
+
+
 class TuneStage(SweepSettings):
     """Search for the values of a train stage's keys with which it reaches its best; the best trial's bundle and values
     are the result."""
 
     kind: Literal["tune"]
-    base: AnyTrainStage
+    base: Annotated[AnyTrainStage, Field(json_schema_extra=_or_name)]
     """The train stage that is tried, as settings or by its name."""
 
     @property

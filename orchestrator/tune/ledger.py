@@ -15,6 +15,8 @@ from engine.journal import append_lines, read_lines
 from orchestrator.tune.values import Values
 
 LEDGER_FILE = "trials.jsonl"
+SETTINGS_FILE = "sweep.json"
+"""The stage as it was written, for those who look at the sweep or steer it."""
 TRIALS = "trials"
 OPEN = ("waiting", "running")
 """Trials that a sweep still has to run."""

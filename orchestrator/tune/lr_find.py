@@ -5,7 +5,7 @@ Source: Smith 2017, arXiv:1506.01186, section 3.3; the smoothed loss and the ste
 
 import math
 from dataclasses import asdict, dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 
 from engine import catalog
 from engine.job import TrainJob
-from engine.loader import PlanSampler, build_loader
+from engine.loader import FixedSampler, build_loader
 from engine.runtimes import InProcessRuntime
 from engine.sampling import SamplingPlan
 from engine.settings import RandomSamplerSettings
@@ -148,35 +148,30 @@ def _measure(job: TrainJob, runtime: InProcessRuntime, steps: int) -> tuple[list
     dataset = task.build_dataset(job.train_split, train=True)
     size = job.loop.batch_size if isinstance(job.loop.batch_size, int) else len(dataset)
     plan = SamplingPlan(len(dataset), size, 1, job.loop.micro_batch, job.spec.seed)
-    sampler = PlanSampler(plan, 0)
-    loader = build_loader(task, dataset, sampler, job.loop.num_loader_workers, runtime.device)
+    wanted = [float(rate) for rate in np.geomspace(LOWEST, HIGHEST, steps)]
+    micros = list(islice((m for epoch in count() for m in plan.micro_batches(epoch, 0, 0)), steps * plan.num_micro))
+    keys = FixedSampler([list(micro.keys) for micro in micros])
+    loader = build_loader(task, dataset, keys, job.loop.num_loader_workers, runtime.device)
     state = build_state(job, task, plan, runtime)
     state.start_epoch(0)
     seeds = StepSeeds(job.spec.seed, 0)
-    wanted = list(np.geomspace(LOWEST, HIGHEST, steps))
-    rates: list[float] = []
-    losses: list[float] = []
-    for epoch in count():
-        sampler.set_position(epoch, 0)
-        batches = iter(loader)
-        for micro, batch in zip(sampler.micro_batches(), batches, strict=False):
-            batch.share, batch.step_share, batch.step_key = micro.share, micro.step_share, len(losses)
-            seeds.apply(len(losses) * plan.num_micro + micro.index)
-            terms = forward_backward(state, task, batch.to(runtime.device), micro.is_last)
-            loss = float(torch.stack([value.float() for value in terms.values()]).sum())
-            if micro.index == 0:
-                losses.append(0.0)
-            losses[-1] += loss
-            if not micro.is_last:
-                continue
-            rates.append(float(wanted[len(losses) - 1]))
-            if not math.isfinite(losses[-1]):
-                return rates[:-1], losses[:-1]
-            smooth = smoothed(losses)
-            if len(losses) == steps or (len(losses) > LEAST_POINTS and smooth[-1] > DIVERGED * smooth.min()):
-                return rates, losses
-            _step(state, job, rates[-1])
-    raise AssertionError("the steps end the loop")
+    losses = [0.0]
+    for index, (micro, batch) in enumerate(zip(micros, loader, strict=True)):
+        batch.share, batch.step_share, batch.step_key = micro.share, micro.step_share, len(losses) - 1
+        seeds.apply(index)
+        terms = forward_backward(state, task, batch.to(runtime.device), micro.is_last)
+        losses[-1] += float(torch.stack([value.float() for value in terms.values()]).sum())
+        if not micro.is_last:
+            continue
+        if not math.isfinite(losses[-1]):
+            losses.pop()
+            break
+        smooth = smoothed(losses)
+        if len(losses) == steps or (len(losses) > LEAST_POINTS and smooth[-1] > DIVERGED * smooth.min()):
+            break
+        _step(state, job, wanted[len(losses) - 1])
+        losses.append(0.0)
+    return wanted[: len(losses)], losses
 
 
 def _step(state: TrainState, job: TrainJob, rate: float) -> None:

@@ -106,6 +106,7 @@ def _parallel(known: list[Trial], goals: Goals, settings: SweepSettings) -> Figu
     axes.set_yticks([])
     axes.grid(visible=False)
     axes.set_xlim(-0.1, len(columns) - 0.6)
+    axes.set_ylim(-0.15, 1.08)
     return figure
 
 

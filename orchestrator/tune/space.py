@@ -6,6 +6,7 @@ A key with `when` counts in a trial only where the keys it names have the values
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.tune.settings import LOGARITHMIC, WHOLE, DomainBase, domain_kind
@@ -139,9 +140,13 @@ def corners(space: Space) -> Iterator[tuple[str, Values]]:
     for key in keys:
         for extreme in extremes(space[key]):
             wanted = {name: _first(inner) for name, inner in _needed(space, key).items()} | {key: extreme}
-            picked = collect(space, lambda name, domain, wanted=wanted: wanted.get(name, extremes(domain)[0]))
+            picked = collect(space, partial(_wanted_or_first, wanted))
             if key in picked:
                 yield key, picked
+
+
+def _wanted_or_first(wanted: Mapping[str, Any], key: str, domain: DomainBase) -> Any:
+    return wanted.get(key, extremes(domain)[0])
 
 
 def _needed(space: Space, key: str) -> dict[str, Any]:

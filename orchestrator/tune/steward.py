@@ -122,7 +122,7 @@ class Steward:
         """A trial's process is done with it; `error` = it died, or ended without a result."""
         with self._mutex:
             trial = self.ledger.trials[number]
-            if trial.status != "running":
+            if trial.status != "running" and not (trial.status == "waiting" and error):
                 return
             status, reason, result = self._verdict(trial, error)
             trial = self.ledger.write("ended", number, status=status, reason=reason, result=result)

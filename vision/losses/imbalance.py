@@ -3,6 +3,8 @@
 Shapes: N points or proposals, K classes without background. Results are float32; empty input gives empty output.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -74,6 +76,6 @@ def seesaw_factors(logits: Tensor, labels: Tensor, counts: Tensor, p: float, q: 
         log_mitigation_NK = p * (log_counts_K - log_counts_K[labels, None]).clamp(max=0)
         log_p_NK = logits.float().log_softmax(dim=1)
         own_N1 = log_p_NK.gather(1, labels[:, None])
-        least = torch.tensor(SEESAW_LEAST_PROBABILITY, device=logits.device).log()
-        log_compensation_NK = q * (log_p_NK - own_N1.maximum(least)).clamp(min=0)
+        own_N1 = own_N1.clamp(min=math.log(SEESAW_LEAST_PROBABILITY))
+        log_compensation_NK = q * (log_p_NK - own_N1).clamp(min=0)
         return (log_mitigation_NK + log_compensation_NK).scatter(1, labels[:, None], 0.0)

@@ -33,9 +33,9 @@ class ClassWeighted(StrictModel):
         | Annotated[tuple[NonNegativeFloat, ...], FromList, Field(min_length=2)]
         | None
     ) = None
-    """balanced = one over the class's number of training images; effective_number = one over its effective number,
-    which is milder; or a list, one per class in the data set's order; null = all alike. Only the ratios count: weights
-    are scaled so that their mean over the training images is 1."""
+    """balanced = one over the class's number of training images, of a detector objects; effective_number = one over its
+    effective number, which is milder; or a list, one per class in the data set's order; null = all alike. Only the
+    ratios count: weights are scaled so that their mean over these images or objects is 1."""
     beta: Beta | None = None
     """For `class_weights: effective_number` only: nearer to 1 = nearer to balanced; null = 0.999."""
 

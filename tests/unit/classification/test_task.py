@@ -8,12 +8,13 @@ import torch
 
 from classification.data import ClassificationBatch
 from classification.predictions import Prediction
-from classification.task import ClassificationTask, with_classes
+from classification.task import ClassificationTask
 from engine.bundle import Manifest, save_bundle
 from engine.task import SampleKey, TaskSpec
 from foundation.errors import ConfigError, DataError
 from tests.fakes import write_class_folders
 from tests.unit.classification.labelled import make_dataset
+from vision.class_order import with_classes
 
 MODEL = {"name": "resnet18", "width": 0.25}
 

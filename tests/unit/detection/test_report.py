@@ -9,10 +9,18 @@ import pytest
 
 from detection.coco_results import detections_from_coco
 from detection.confusion import above, confusion_matrix, match, threshold_curves
-from detection.curves import count_by_size, draw_ap_by_size, draw_confusion, draw_pr_curves, most_frequent
+from detection.curves import (
+    count_by_size,
+    draw_ap_by_size,
+    draw_confusion,
+    draw_pr_curves,
+    draw_recall_by_size,
+    most_frequent,
+)
 from detection.detections import Detections
 from detection.metrics import CocoMetric
 from detection.report import Reviewed, choose, draw_report, report_evaluation
+from detection.size_recall import recall_by_size
 from detection.task import DetectionTask
 from engine.task import TaskSpec
 from tests.fakes import jittered_detections, make_detections, make_record, random_boxes, write_yolo_dataset
@@ -132,9 +140,9 @@ def painted_dataset(folder: Path, num_classes: int = 3) -> Dataset:
 def test_all_pictures_are_drawn(tmp_path: Path) -> None:
     dataset = painted_dataset(tmp_path)
     paths = draw_report(dataset, jittered_detections(dataset), tmp_path / "new" / "pictures")
-    names = ["pr_curves.png", "confusion_matrix.png", "ap_by_size.png", "predictions.png"]
-    assert [path.name for path in paths] == names
-    for path in paths:
+    names = ["pr_curves.png", "confusion_matrix.png", "ap_by_size.png", "recall_by_size.png", "predictions.png"]
+    assert [path.name for path in paths] == [*names, "classes.csv"]
+    for path in paths[:-1]:
         image = cv2.imread(str(path))
         assert min(image.shape[:2]) > 200
         assert image.std() > 5, f"{path.name} is blank"
@@ -147,7 +155,7 @@ def test_the_report_is_drawn_from_the_file_that_an_evaluation_left(tmp_path: Pat
     metric.update(jittered_detections(metric.dataset))
     file.write_text(json.dumps(metric.to_json()))
     paths = report_evaluation(spec, ("ruby", "opal"), "val", file, tmp_path / "pictures")
-    assert len(paths) == 4
+    assert len(paths) == 6
     again = CocoMetric(metric.dataset)
     again.update(detections_from_coco(json.loads(file.read_text())))
     assert again.compute() == pytest.approx(metric.compute(), abs=1e-9)
@@ -173,6 +181,7 @@ def test_charts_of_odd_splits(records: tuple[Record, ...], num_classes: int, tmp
     dataset = Dataset(tuple(f"class {n}" for n in range(num_classes)), records)
     metric, thresholds = CocoMetric(dataset), threshold_curves(dataset, [])
     figures = [draw_pr_curves(metric, thresholds), draw_ap_by_size(dataset, metric.result())]
+    figures.append(draw_recall_by_size(dataset, recall_by_size(dataset, [], 0.5), 0.5))
     figures.append(draw_confusion(confusion_matrix(dataset, [], 0.5), dataset, 0.5))
     for index, figure in enumerate(figures):
         figure.savefig(tmp_path / f"{index}.png", dpi=30)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from detection import task as task_module
 from detection.settings import DetectionSettings
-from detection.task import DetectionTask, resize_batch, step_size, with_classes
+from detection.task import DetectionTask, resize_batch, step_size
 from engine.bundle import load_bundle
 from engine.task import SampleKey, TaskSpec
 from foundation.errors import ConfigError, DataError
 from tests.fakes import FakeDetector, make_record, save_fake_bundle, write_yolo_dataset
+from vision.class_order import with_classes
 from vision.record import Dataset
 
 SETTINGS = {"image_size": [64, 64], "augment": {"preset": "none"}}

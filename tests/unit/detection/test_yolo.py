@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from detection.assign import GroundTruths, pad_targets
+from detection.class_losses import DenseClassLoss, FocalForm
 from detection.models import build_model, yolo
 from detection.models.yolo import SIZES
 from detection.models.yolo_layers import anchor_points
@@ -88,7 +89,7 @@ def test_losses_of_two_ranks_average_to_that_of_the_whole_batch(monkeypatch):
     def losses(rows, normalise):
         monkeypatch.setattr(yolo, "mean_over_ranks", normalise)
         part = GroundTruths(truths.boxes_BG4[rows], truths.labels_BG[rows], truths.is_real_BG[rows])
-        return yolo.yolo_losses(logits[rows], boxes[rows], centers, strides, part)
+        return yolo.yolo_losses(logits[rows], boxes[rows], centers, strides, part, DenseClassLoss(None, FocalForm()))
 
     sums = []
     for rows in ([0], [1]):

@@ -174,3 +174,44 @@ def test_the_note_says_what_an_epoch_is() -> None:
         "sampler oversample: an epoch shows 384 images out of 160, one of them up to 16 times"
     ]
     assert sampler_notes(SETTINGS.validate_python({}), None) == []
+
+
+class Sized(Labelled):
+    """Samples whose smallest object has the area that is given; None = none at all."""
+
+    def __init__(self, areas: list[float | None]) -> None:
+        super().__init__([[] if area is None else [0] for area in areas])
+        self.areas = areas
+
+    def has_small_objects(self, max_area: float) -> np.ndarray:
+        return np.array([area is not None and area <= max_area for area in self.areas])
+
+
+def test_images_with_small_objects_are_repeated_and_all_others_shown_once() -> None:
+    dataset = Sized([100.0, 400.0, None, 5000.0, 1024.0, 1025.0])
+    whole = Counter(_ids(dataset, _repeats(dataset, name="small_objects", factor=3.0)))
+    assert [whole[sample_id] for sample_id in range(6)] == [3, 3, 1, 1, 3, 1]
+    repeats = _repeats(dataset, name="small_objects", factor=1.5, max_area=400.0)
+    assert repeats.total == 7
+    for epoch in range(20):
+        counts = Counter(_ids(dataset, repeats, epoch))
+        assert [counts[sample_id] for sample_id in (2, 3, 4, 5)] == [1, 1, 1, 1]
+        assert sorted([counts[0], counts[1]]) == [1, 2], "half of the small ones once more"
+    assert len({Counter(_ids(dataset, repeats, epoch))[0] for epoch in range(20)}) == 2, "not always the same half"
+
+
+@pytest.mark.parametrize(
+    ("areas", "words"),
+    [
+        pytest.param([2000.0, None], "no image has an object of at most `max_area` 1024", id="nothing small"),
+        pytest.param([2.0, 3.0], "every image has an object of at most `max_area` 1024", id="nothing else"),
+    ],
+)
+def test_small_objects_without_effect_is_an_error(areas: list[float | None], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        _repeats(Sized(areas), name="small_objects")
+
+
+def test_small_objects_needs_a_data_set_with_sizes() -> None:
+    with pytest.raises(ConfigError, match="labels whole images; take another sampler"):
+        _repeats(_single(3, 2, 1), name="small_objects")
