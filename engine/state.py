@@ -13,6 +13,7 @@ from engine.ema import WeightAverage
 from engine.fine_tuning import Freezer, rate_factors, stages_of
 from engine.job import TrainJob
 from engine.optimizers import build_optimizer
+from engine.pointwise import avoid_strided_pointwise
 from engine.precision import Precision, resolve_precision
 from engine.sampling import SamplingPlan, derive_seed
 from engine.schedules import Schedule
@@ -126,8 +127,9 @@ def build_state(job: TrainJob, task: Task, plan: SamplingPlan, runtime: Runtime)
         model = model.to(memory_format=torch.channels_last)
     if loop.sync_bn and runtime.world_size > 1 and runtime.device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    average = WeightAverage(model, loop.ema) if loop.ema else None
     precision = resolve_precision(loop.precision, runtime.device)
+    avoid_strided_pointwise(model, precision)
+    average = WeightAverage(model, loop.ema) if loop.ema else None
     stages = stages_of(model) if loop.fine_tune else []
     factors = rate_factors(stages, loop.fine_tune) if loop.fine_tune else None
     optimizer = build_optimizer(model, loop.optimizer, factors)

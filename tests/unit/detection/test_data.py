@@ -183,16 +183,16 @@ def test_a_batch_with_an_empty_image(dataset):
 
 
 @pytest.mark.parametrize("ids", [(0, 5, 1), (5,), (5, 5)], ids=["mixed", "one empty", "all empty"])
-def test_moving_a_batch_keeps_everything(dataset, ids):
+def test_moving_a_batch_to_a_device_or_another_process_keeps_everything(dataset, ids):
     samples = build(dataset, train=False)
     batch = collate([samples[SampleKey(0, index)] for index in ids])
     batch.share, batch.step_share, batch.step_key = 0.5, 0.25, 7
-    moved = batch.to(torch.device("cpu"), non_blocking=True)
-    assert torch.equal(moved.images, batch.images)
-    assert (moved.sample_ids, moved.infos) == (batch.sample_ids, batch.infos)
-    assert (moved.share, moved.step_share, moved.step_key) == (0.5, 0.25, 7)
-    for got, wanted in zip(moved.targets, batch.targets, strict=True):
-        assert torch.equal(got["boxes"], wanted["boxes"]) and torch.equal(got["labels"], wanted["labels"])
+    for moved in (batch.to(torch.device("cpu"), non_blocking=True), pickle.loads(pickle.dumps(batch))):
+        assert torch.equal(moved.images, batch.images)
+        assert (moved.sample_ids, moved.infos) == (batch.sample_ids, batch.infos)
+        assert (moved.share, moved.step_share, moved.step_key) == (0.5, 0.25, 7)
+        for got, wanted in zip(moved.targets, batch.targets, strict=True):
+            assert torch.equal(got["boxes"], wanted["boxes"]) and torch.equal(got["labels"], wanted["labels"])
     elsewhere = batch.to("meta")
     assert [target["boxes"].shape for target in elsewhere.targets] == [
         target["boxes"].shape for target in batch.targets
