@@ -124,7 +124,7 @@ def test_what_was_asked_for_is_listed(asked):
 
 
 def test_the_documentation_lists_the_same_networks_and_numbers():
-    text = (Path(__file__).parents[3] / "docs" / "backbones.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
     lines = {line.split("`")[1]: line.split(" | ") for line in text.splitlines() if line.startswith("| `")}
     for name, row in ROWS.items():
         _, _, _, parameters, side, pyramid, small_stem, *_ = lines[name]
