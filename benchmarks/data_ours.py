@@ -52,7 +52,7 @@ class OurPipeline:
 
     def __init__(self, data: VocData, images: Dataset, image_size: int, batch_size: int, folder: Path) -> None:
         settings = {"image_size": [image_size, image_size], "augment": AUGMENT}
-        self.task = DetectionTask(TaskSpec("detection", settings, data.model_dump(mode="json")), images.classes)
+        self.task: Any = DetectionTask(TaskSpec("detection", settings, data.model_dump(mode="json")), images.classes)
         self.settings = DetectionSettings.model_validate(settings)
         self.images, self.batch_size, self.folder = images, batch_size, folder
         self.epoch = 0
