@@ -1,15 +1,17 @@
-"""A way round a fault of the CPU's bf16 kernels that writes beyond its memory.
+"""A way round a fault of the CPU's convolutions that write beyond their memory.
 
-oneDNN's weight gradient of a strided 1x1 convolution in bf16 overruns a buffer when several threads share a small batch
-and there are fewer than 16 channels (seen with torch 2.15): later the process crashes, or worse, does not. Such a
-convolution looks at every s-th pixel only, so taking these pixels first and convolving without stride gives the same
-numbers through kernels that are sound.
+oneDNN's weight gradient of a strided 1x1 convolution with fewer than 16 input channels, channels last, overruns its
+workspace when several threads share a batch (oneDNN 3.12 in torch 2.15, github.com/uxlfoundation/oneDNN issue 6035):
+later the process crashes, or worse, does not. Such a convolution looks at every s-th pixel only, so taking these pixels
+first and convolving without stride gives the same numbers through kernels that are sound.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.precision import Precision
+SAFE_CHANNELS = 16
+"""From so many input channels on the kernels are sound."""
 
 
 class SubsampledPointwise(nn.Conv2d):
@@ -21,14 +23,14 @@ class SubsampledPointwise(nn.Conv2d):
         return F.conv2d(input[:, :, ::rows, ::columns], self.weight, self.bias, groups=self.groups)
 
 
-def avoid_strided_pointwise(model: nn.Module, precision: Precision) -> int:
-    """Let a model's strided 1x1 convolutions take the sound way where the other one is faulty; return how many.
+def avoid_strided_pointwise(model: nn.Module, device: torch.device) -> int:
+    """Let a model's thin strided 1x1 convolutions take the sound way on the CPU; return how many.
 
     Args:
         model: changed in place; names and values of its parameters stay.
-        precision: that it is trained in.
+        device: that it is trained on.
     """
-    if precision.device.type != "cpu" or precision.name != "bf16":
+    if device.type != "cpu":
         return 0
     found = [module for module in model.modules() if type(module) is nn.Conv2d and _is_strided_pointwise(module)]
     for module in found:
@@ -38,4 +40,4 @@ def avoid_strided_pointwise(model: nn.Module, precision: Precision) -> int:
 
 def _is_strided_pointwise(module: nn.Conv2d) -> bool:
     is_pointwise = tuple(module.kernel_size) == (1, 1) and tuple(module.padding) == (0, 0)
-    return is_pointwise and max(module.stride) > 1
+    return is_pointwise and max(module.stride) > 1 and module.in_channels // module.groups < SAFE_CHANNELS

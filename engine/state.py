@@ -128,7 +128,7 @@ def build_state(job: TrainJob, task: Task, plan: SamplingPlan, runtime: Runtime)
     if loop.sync_bn and runtime.world_size > 1 and runtime.device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     precision = resolve_precision(loop.precision, runtime.device)
-    avoid_strided_pointwise(model, precision)
+    avoid_strided_pointwise(model, runtime.device)
     average = WeightAverage(model, loop.ema) if loop.ema else None
     stages = stages_of(model) if loop.fine_tune else []
     factors = rate_factors(stages, loop.fine_tune) if loop.fine_tune else None

@@ -14,7 +14,7 @@ from foundation.errors import ConfigError
 from vision.backbones.classifiers import build_classifier
 from vision.backbones.heads import split_head
 from vision.backbones.stages import stages
-from vision.layers.apply import apply_parts
+from vision.layers.apply import apply_parts, apply_to_linear
 from vision.losses.build import build_loss
 from vision.losses.settings import needs_embeddings
 
@@ -32,15 +32,18 @@ def build_single(
     if not isinstance(model, ClassifierModel):
         raise ConfigError(f"model {model.name!r} is not one network.")
     network, notes = _network(model, num_classes, settings.image_size)
-    embedding_size, embedding = None, None
+    embedding_size, embedding, made_anew = None, None, []
     if needs_embeddings(settings.loss) or model.embedding_size is not None or isinstance(model.head, PyramidHead):
-        network, embedding_size, embedding = _without_head(network, model, settings.image_size)
+        network, embedding_size, embedding, made_anew = _without_head(network, model, settings.image_size)
     parts = build_loss(
         settings.loss, num_classes, class_counts, embedding_size, reduce=sum_over_ranks, gather=gather_rows
     )
     head = parts.head
     if head is None and embedding_size is not None:
         head = LinearHead(embedding_size, num_classes)
+        made_anew.append(head.linear)
+    for layer in made_anew:
+        apply_to_linear(layer, model, network)
     mean, std = channels(settings, statistics)
     # A bundle's settings still tell of the distillation, but name no teacher any more.
     distill = settings.distill if settings.distill is not None and settings.distill.weights is not None else None
@@ -72,14 +75,17 @@ def _network(model: ClassifierModel, num_classes: int, image_size: tuple[int, in
 
 def _without_head(
     network: nn.Module, model: ClassifierModel, image_size: tuple[int, int]
-) -> tuple[nn.Module, int, nn.Module | None]:
-    """Take the head off; return the network, the size of the embeddings and the layer that makes them, if any."""
+) -> tuple[nn.Module, int, nn.Module | None, list[nn.Linear]]:
+    """Take the head off; return the network, the size of the embeddings, the layer that makes them, if any, and all
+    linear layers that are new."""
     network, size = split_head(network)
+    made_anew: list[nn.Linear] = []
     if isinstance(model.head, PyramidHead):
-        size = use_spatial_pyramid(network, model.head.levels, image_size, f"model {model.name}")
+        size, made_anew = use_spatial_pyramid(network, model.head.levels, image_size, f"model {model.name}")
     if model.embedding_size is None:
-        return network, size, None
-    return network, model.embedding_size, nn.Linear(size, model.embedding_size)
+        return network, size, None, made_anew
+    embedding = nn.Linear(size, model.embedding_size)
+    return network, model.embedding_size, embedding, [*made_anew, embedding]
 
 
 def _stage_names(network: nn.Module) -> tuple[tuple[str, ...], ...]:

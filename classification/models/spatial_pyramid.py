@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from foundation.errors import ConfigError
 from vision.layers.pooling import SpatialPyramidPool
@@ -13,7 +14,9 @@ POOLING = ("AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "SelectAdaptivePool2d")
 """Class names of torch's and timm's pooling of whole feature maps."""
 
 
-def use_spatial_pyramid(network: nn.Module, levels: Sequence[int], image_size: tuple[int, int], what: str) -> int:
+def use_spatial_pyramid(
+    network: nn.Module, levels: Sequence[int], image_size: tuple[int, int], what: str
+) -> tuple[int, list[nn.Linear]]:
     """Exchange the last pooling layer of a network without head, in place; a linear layer behind it is made anew.
 
     Args:
@@ -23,7 +26,7 @@ def use_spatial_pyramid(network: nn.Module, levels: Sequence[int], image_size: t
         what: the network in the user's words.
 
     Returns:
-        The size of its embeddings from now on.
+        The size of its embeddings from now on, and the layers made anew.
 
     Raises:
         ConfigError: if it has no such layer, or cannot do with another one.
@@ -63,21 +66,31 @@ def _last_called(network: nn.Module, image_size: tuple[int, int]) -> str | None:
     return called[-1] if called else None
 
 
-def _fit_linear_layers(network: nn.Module, image_size: tuple[int, int]) -> int:
-    """Make linear layers anew whose input has another size now; return the size of the output."""
-    handles = [module.register_forward_pre_hook(_fit) for module in network.modules() if isinstance(module, nn.Linear)]
+def _fit_linear_layers(network: nn.Module, image_size: tuple[int, int]) -> tuple[int, list[nn.Linear]]:
+    """Make linear layers anew whose input has another size now; return the size of the output, and these layers."""
+    made: list[nn.Linear] = []
+
+    def fit(linear: Any, inputs: Any) -> None:
+        size = inputs[0].shape[-1]
+        if size != linear.in_features:
+            _resize(linear, size)
+            made.append(linear)
+
+    handles = [module.register_forward_pre_hook(fit) for module in network.modules() if isinstance(module, nn.Linear)]
     try:
-        return _run(network, image_size).shape[1]
+        return _run(network, image_size).shape[1], made
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _fit(linear: nn.Module, inputs: Any) -> None:
-    assert isinstance(linear, nn.Linear)
-    size = inputs[0].shape[-1]
-    if size != linear.in_features:
-        linear.__init__(size, linear.out_features, bias=linear.bias is not None)  # type: ignore[misc]
+def _resize(linear: nn.Linear, size: int) -> None:
+    """Give a layer as many inputs, and new weights; it stays the same object, and loses a weight normalisation."""
+    if is_parametrized(linear, "weight"):
+        remove_parametrizations(linear, "weight")
+    linear.in_features = size
+    linear.weight = nn.Parameter(linear.weight.new_empty(linear.out_features, size))
+    linear.reset_parameters()
 
 
 def _run(network: nn.Module, image_size: tuple[int, int]) -> torch.Tensor:

@@ -4,10 +4,11 @@ import copy
 from collections.abc import Collection
 
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from vision.layers.activations import replace_activations
 from vision.layers.dropout import apply_dropout
-from vision.layers.initialisation import init_weights
+from vision.layers.initialisation import init_weights, own_activation
 from vision.layers.norms import replace_norms
 from vision.layers.settings import PartsSettings
 
@@ -32,6 +33,18 @@ def apply_parts(network: nn.Module, parts: PartsSettings, what: str, *, has_head
         replace_activations(network, parts.activation, what, has_head=has_head)
     if parts.dropout is not None:
         apply_dropout(network, parts.dropout, what, has_head)
+
+
+def apply_to_linear(layer: nn.Linear, parts: PartsSettings, network: nn.Module) -> None:
+    """Give a linear layer that is added to a network after `apply_parts` what the network's own ones have, in place.
+
+    Args:
+        network: whose activation decides the gain of the initial weights.
+    """
+    if parts.init is not None:
+        init_weights(layer, parts.init, own_activation(network))
+    if parts.norm == "weight":
+        weight_norm(layer)
 
 
 def are_named_after_parts(

@@ -31,7 +31,7 @@ def init_weights(network: nn.Module, how: str, activation: str | None = None) ->
     Args:
         activation: the one that will be exchanged in; None = the network's own.
     """
-    gain = GAINS.get((activation or _own_activation(network)).replace("_", ""), RELU_GAIN)
+    gain = GAINS.get((activation or own_activation(network)).replace("_", ""), RELU_GAIN)
     fill: dict[str, Callable[[Tensor], object]] = {
         "xavier": nn.init.xavier_uniform_,
         "kaiming": lambda weight: _kaiming(weight, gain),
@@ -52,5 +52,6 @@ def _kaiming(weight: Tensor, gain: float) -> Tensor:
     return nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
 
 
-def _own_activation(network: nn.Module) -> str:
+def own_activation(network: nn.Module) -> str:
+    """Class of the network's first hidden activation, in small letters; `relu` where it has none."""
     return next((type(module).__name__.lower() for module in network.modules() if is_activation(module)), "relu")

@@ -1,4 +1,4 @@
-"""Strided 1x1 convolutions on the CPU in bf16."""
+"""Thin strided 1x1 convolutions on the CPU."""
 
 import copy
 
@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from engine.pointwise import SubsampledPointwise, avoid_strided_pointwise
-from engine.precision import Precision
 
 CPU = torch.device("cpu")
 
@@ -25,7 +24,7 @@ def network() -> nn.Sequential:
 def test_only_strided_pointwise_convolutions_are_changed_and_names_stay():
     model = network()
     names = list(model.state_dict())
-    assert avoid_strided_pointwise(model, Precision("bf16", CPU)) == 2
+    assert avoid_strided_pointwise(model, CPU) == 2
     assert [type(module) is SubsampledPointwise for module in model] == [False, True, True, False]
     assert list(model.state_dict()) == names
 
@@ -34,7 +33,7 @@ def test_only_strided_pointwise_convolutions_are_changed_and_names_stay():
 def test_values_and_gradients_are_those_of_the_convolution(size):
     model = network()
     other = copy.deepcopy(model)
-    avoid_strided_pointwise(other, Precision("bf16", CPU))
+    avoid_strided_pointwise(other, CPU)
     images = torch.randn(3, 3, size, size)
     expected, found = model(images), other(images)
     assert torch.allclose(found, expected, atol=1e-6)
@@ -46,9 +45,10 @@ def test_values_and_gradients_are_those_of_the_convolution(size):
 
 def test_a_copy_keeps_the_sound_way():
     model = network()
-    avoid_strided_pointwise(model, Precision("bf16", CPU))
+    avoid_strided_pointwise(model, CPU)
     assert type(copy.deepcopy(model)[1]) is SubsampledPointwise
 
 
-def test_fp32_is_left_alone():
-    assert avoid_strided_pointwise(network(), Precision("fp32", CPU)) == 0
+def test_wide_ones_and_other_devices_are_left_alone():
+    assert avoid_strided_pointwise(nn.Conv2d(16, 8, 1, stride=2), CPU) == 0
+    assert avoid_strided_pointwise(network(), torch.device("cuda")) == 0
