@@ -55,7 +55,7 @@ def main() -> None:
     recipe = Recipe(**json.loads(sys.argv[1]))
     with tempfile.TemporaryDirectory() as folder:
         outcome = train(job(recipe, Path(folder)), InProcessRuntime(False))
-        records = read_journal(Path(folder) / JOURNAL_FILE)
+        records = list(read_journal(Path(folder) / JOURNAL_FILE))
     steps = next(record["steps_per_epoch"] for record in records if record["kind"] == "start")
     ends = [0.0, *(record["train_s"] for record in records if record["kind"] == "epoch")]
     epoch_s = [end - begin for begin, end in pairwise(ends)]

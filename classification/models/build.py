@@ -32,7 +32,8 @@ def build_single(
     if not isinstance(model, ClassifierModel):
         raise ConfigError(f"model {model.name!r} is not one network.")
     network, notes = _network(model, num_classes, settings.image_size)
-    embedding_size, embedding, made_anew = None, None, []
+    embedding_size, embedding = None, None
+    made_anew: list[nn.Linear] = []
     if needs_embeddings(settings.loss) or model.embedding_size is not None or isinstance(model.head, PyramidHead):
         network, embedding_size, embedding, made_anew = _without_head(network, model, settings.image_size)
     parts = build_loss(

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from classification.models import build_model
 from classification.models.classifier import Classifier, Distillation
@@ -113,6 +114,27 @@ def test_a_spatial_pyramid_replaces_the_pooling(name: str):
     assert model.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 3)
     if name == "resnet18":
         assert model.head.linear.in_features == 5 * 128
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        pytest.param("resnet18", {"head": {"name": "spp", "levels": [2, 1]}}, id="pyramid"),
+        pytest.param("vgg11", {"head": {"name": "spp", "levels": [2, 1]}}, id="pyramid before linear layers"),
+        pytest.param("resnet18", {"embedding_size": 8}, id="embedding"),
+    ],
+)
+def test_layers_made_anew_have_the_parts_as_well(name: str, keys: dict[str, Any]):
+    width = {"width": 0.25} if name == "resnet18" else {"width": 1.0}
+    normal = build({"name": name, "init": "normal", **width, **keys})
+    weighted = build({"name": name, "norm": "weight", **width, **keys})
+
+    linear = [module for module in normal.modules() if isinstance(module, nn.Linear)]
+    assert all(layer.weight.std().item() == pytest.approx(0.01, rel=0.2) for layer in linear)
+    assert not any(layer.bias.any() for layer in linear)
+    linear = [module for module in weighted.modules() if isinstance(module, nn.Linear)]
+    assert all(is_parametrized(layer, "weight") for layer in linear)
+    assert weighted.eval()(torch.rand(1, 3, 32, 32)).shape == (1, 3)
 
 
 @pytest.mark.parametrize("keys", [{}, {"loss": {"name": "arcface"}}, {"loss": {"name": "center"}}])
