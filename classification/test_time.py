@@ -48,7 +48,7 @@ def check_views(model: nn.Module, settings: ClassificationSettings) -> None:
     try:
         with torch.no_grad():
             predict_views(model.eval(), black, settings.test_time, settings.image_size)
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except (AssertionError, ConfigError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"test_time.scales {list(settings.test_time.scales)}: the model does not accept images of another size "
             f"than {settings.image_size} ({error}). Leave `scales` out, or take a convolutional network."

@@ -2,9 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from foundation.settings import FilePath, FromList, StrictModel
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"expected each class once, got {', '.join(repeated)} more than once")
+    return names
 
 
 class Download(StrictModel):
@@ -21,7 +28,7 @@ class Download(StrictModel):
 class DataBase(StrictModel):
     """What all formats share."""
 
-    classes: Annotated[tuple[str, ...], FromList] | None = None
+    classes: Annotated[tuple[str, ...], FromList, AfterValidator(_each_once)] | None = None
     """Class names in label order; null = those the annotations hold, in the format's own order."""
     on_error: Literal["refuse", "quarantine"] = "refuse"
     """A fault in the data: stop with a list of them, or leave the sample or box out and count it."""

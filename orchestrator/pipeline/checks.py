@@ -17,6 +17,8 @@ from orchestrator.tracking.location import tracking_uri
 Found = Iterator[tuple[KeyPath, str]]
 
 RESERVED_ALIAS = "latest"
+EQUALISING = ("class_balanced", "oversample", "undersample")
+"""Samplers after which no class is rare any more."""
 
 
 def find_faults(data: Any, folder: Path) -> Found:
@@ -148,8 +150,26 @@ def _transform_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:
 
 
 def _sampler_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:
-    if _mapping(stage.get("sampler")).get("name") == "small_objects" and not _has_boxes(stage):
+    sampler = _mapping(stage.get("sampler")).get("name")
+    if sampler == "small_objects" and not _has_boxes(stage):
         yield path, f"small_objects goes by the size of objects, which {stage['task']} has not; take another sampler"
+    if sampler in EQUALISING:
+        for key in _weighed_by_frequency(_mapping(stage.get("loss"))):
+            yield (
+                path,
+                f"{sampler} shows all classes equally often, and `{key}` goes by how often the split has them: rare "
+                "classes would count twice over; leave one of the two out",
+            )
+
+
+def _weighed_by_frequency(loss: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of a loss that make up for classes that are not equally frequent."""
+    if loss.get("class_weights") in ("balanced", "effective_number"):
+        yield f"loss.class_weights: {loss['class_weights']}"
+    if loss.get("name") == "class_balanced":
+        yield "loss.name: class_balanced"
+    if loss.get("logit_adjustment", 0) not in (0, None):
+        yield "loss.logit_adjustment"
 
 
 def _has_boxes(stage: Mapping[str, Any]) -> bool:

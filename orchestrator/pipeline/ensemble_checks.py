@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.catalog import TASKS
+from engine.catalog import TASKS, load
 from orchestrator.pipeline import addresses, graph
 from orchestrator.pipeline.metric_checks import task_of
 from orchestrator.pipeline.problems import KeyPath, listed
@@ -25,6 +25,7 @@ def ensemble_faults(stages: Mapping[str, Any], data_sets: Mapping[str, Any], fol
             yield from _repeated(path, models)
             yield from _of_other_tasks(path, models, stages, folder)
             yield from _of_other_classes(path, models, stages, data_sets, folder)
+            yield from _of_other_sight(path, models, stages, folder)
             if stage.get("method") in FITTED_METHODS:
                 yield from _fitted_to_training_data(("stages", name), stage, models, stages)
     yield from _ensembles_as_weights(stages)
@@ -66,6 +67,37 @@ def _of_other_classes(
                 f"{models[index]!r} and {models[first or 0]!r} know different classes: only one of them has "
                 f"{listed(sorted(strangers), 'and')}",
             )
+
+
+def _of_other_sight(path: KeyPath, models: list[str], stages: Mapping[str, Any], folder: Path) -> Found:
+    """Compare what is known of the image that each model sees; members of one ensemble see the same one."""
+    known: dict[int, tuple[str, str]] = {}
+    for index, model in enumerate(models):
+        stage, manifest = _mapping(stages.get(_target(model))), bundle_manifest(model, folder)
+        is_whole = stage.get("kind") == "train" and "base" not in stage
+        task, settings = (stage.get("task"), stage) if is_whole else (manifest.get("task"), manifest.get("settings"))
+        if seen := _sight(task, _mapping(settings)):
+            known[index] = seen
+    first = min(known, default=0)
+    for index, seen in known.items():
+        if seen != known[first]:
+            yield (
+                (*path, index),
+                f"{models[index]!r} and {models[first]!r} cannot see the same image: {' and '.join(seen)} of one, "
+                f"{' and '.join(known[first])} of the other; join models that agree in both",
+            )
+
+
+def _sight(task: Any, settings: Mapping[str, Any]) -> tuple[str, str] | None:
+    """How an image is resized, and its shape, in the user's words; None where the settings do not tell."""
+    if task not in TASKS or not TASKS[task].ensemble or not settings:
+        return None
+    fields = load(TASKS[task].settings).model_fields
+    size, resize = (settings.get(key, fields[key].default) for key in ("image_size", "resize"))
+    is_size = isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) and side for side in size)
+    if not is_size:
+        return None
+    return f"resize: {resize}", f"image_size of {round(size[0] / size[1], 3):g} to 1"
 
 
 def _fitted_to_training_data(

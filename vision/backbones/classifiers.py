@@ -45,8 +45,7 @@ def build_classifier(
         raise ConfigError(f"unknown stem {stem!r}; expected one of {', '.join(STEMS)}.")
     if num_classes < 1:
         raise ConfigError(f"{name} needs at least one class, not {num_classes}.")
-    is_tiny = image_size is not None and min(image_size) < SMALL_BELOW
-    is_small = stem == "small" or (stem == "auto" and is_tiny)
+    is_small = takes_small_stem(stem, image_size)
     network = plain_classifier(name, num_classes, width=width, image_size=image_size, is_small=is_small)
     if is_small:
         is_patched = small_patch(timm_name_of(name) or "") is not None
@@ -55,6 +54,12 @@ def build_classifier(
     if image_size is not None:
         _check_size(network, name, image_size)
     return network
+
+
+def takes_small_stem(stem: str, image_size: tuple[int, int] | None) -> bool:
+    """Whether a network gets its stem for small images, if its family has one."""
+    is_tiny = image_size is not None and min(image_size) < SMALL_BELOW
+    return stem == "small" or (stem == "auto" and is_tiny)
 
 
 def _check_size(network: nn.Module, name: str, image_size: tuple[int, int]) -> None:

@@ -43,7 +43,7 @@ def read(data: ImageFolderData, split: str) -> RawSplit:
     and, in `train`, a class without any image.
 
     Raises:
-        DataError: if the folder, the split or all images are missing.
+        DataError: if the folder, the split or all images are missing, or there is only one class to learn.
     """
     require_folder(data.root)
     require_split(split, splits(data), data.root)
@@ -51,6 +51,8 @@ def read(data: ImageFolderData, split: str) -> RawSplit:
     is_shared = data.val_from_train is not None and split in (TRAIN, VAL)
     folder = found[TRAIN] if is_shared else found[split]
     raw = RawSplit(classes=data.classes or _class_names(found.get(TRAIN, folder)), images=[])
+    if split == TRAIN and len(raw.classes) == 1:
+        raise only_class(split, raw.classes[0], folder)
     paths: list[Path] = []
     counts = dict.fromkeys(raw.classes, 0)
     for class_folder in _folders(folder):
@@ -68,6 +70,12 @@ def read(data: ImageFolderData, split: str) -> RawSplit:
     if not raw.images and not raw.faults:
         raise FaultError(f"split {split!r} holds no image", "no_images", folder)
     return raw
+
+
+def only_class(split: str, name: str, place: Path) -> FaultError:
+    """The error for a split in which there is nothing to tell apart."""
+    reason = f"split {split!r} has only one class, {name}; a classifier needs two or more to tell apart"
+    return FaultError(reason, "unknown_class", place)
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

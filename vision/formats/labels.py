@@ -6,7 +6,7 @@ from dataclasses import replace
 from vision.boxes import CROP_MARGIN, crop_window
 from vision.faults import FaultError
 from vision.formats import LABELS_ONLY, AnyData, place, read_split
-from vision.formats.imagefolder import TRAIN
+from vision.formats.imagefolder import TRAIN, only_class
 from vision.record import Dataset, LabelledDataset, LabelledImage
 from vision.scenes import ensure_crops
 from vision.scenes.crops import crop_path
@@ -63,6 +63,4 @@ def _require_several_classes(dataset: LabelledDataset, data: AnyData, split: str
     present = {record.label for record in dataset.records} if split == TRAIN else range(len(dataset.classes))
     if len(present) > 1:
         return
-    only = ", ".join(dataset.classes[label] for label in present)
-    reason = f"split {split!r} has only one class, {only}; a classifier needs two or more to tell apart"
-    raise FaultError(reason, "unknown_class", place(data))
+    raise only_class(split, ", ".join(dataset.classes[label] for label in present), place(data))

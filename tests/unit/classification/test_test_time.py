@@ -48,9 +48,10 @@ def test_the_mean_of_the_probabilities_counts() -> None:
     assert torch.allclose(answer, (IMAGES[:, :, 0, 0] + IMAGES[:, :, 0, -1]) / 2)
 
 
-def test_a_network_for_one_size_refuses_scales_before_training() -> None:
+@pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224", "lenet5"])
+def test_a_network_for_one_size_refuses_scales_before_training(name: str) -> None:
     given = ClassificationSettings.model_validate(
-        {"model": {"name": "timm:vit_tiny_patch16_224"}, "image_size": [32, 32], "test_time": {"scales": [1.0, 2.0]}}
+        {"model": {"name": name}, "image_size": [32, 32], "test_time": {"scales": [1.0, 2.0]}}
     )
     with pytest.raises(ConfigError, match="does not accept images of another size"):
         check_views(build_model(given, 2), given)

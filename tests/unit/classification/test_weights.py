@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from classification.models import build_model
+from classification.models import build_model, weights
+from classification.models.weights import published_channels
 from classification.settings import ClassificationSettings
 from detection.models import build_model as build_detector
 from detection.settings import DetectionSettings
 from engine.bundle import Manifest, save_bundle
 from foundation.errors import WeightsError
+from vision.normalize import IMAGENET_MEAN, IMAGENET_STD
 
 HALF_RESNET = {"name": "resnet18", "width": 0.5, "stem": "standard"}
 TINY = {"name": "resnet18", "width": 0.25}
@@ -95,3 +98,56 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, model: dict[str,
     _, uri = saved(tmp_path, TINY)
     with pytest.raises(WeightsError, match=words):
         build(model | {"weights": uri})
+
+
+def test_weights_that_miss_the_stem_for_small_images_are_told_of_the_other(tmp_path: Path) -> None:
+    _, uri = saved(tmp_path, TINY | {"stem": "standard"})
+    torch.save(build(TINY | {"stem": "standard"}).network.state_dict(), tmp_path / "plain.pth")
+    for given in (uri, f"file:{tmp_path / 'plain.pth'}"):
+        with pytest.raises(WeightsError, match=r"need `model\.stem: standard`"):
+            build(TINY | {"weights": given})
+        build(TINY | {"weights": given, "stem": "standard"})
+
+
+@pytest.mark.parametrize(
+    ("uri", "name", "expected"),
+    [
+        pytest.param("torchvision:IMAGENET1K_V1", "resnet18", None, id="ImageNet's own"),
+        pytest.param("torchvision:IMAGENET1K_V1", "inception_v3", (0.5, 0.5), id="ported from TensorFlow"),
+        pytest.param("torchvision:IMAGENET1K_FEATURES", "vgg16", (0.48235, 1 / 255), id="ported from Caffe"),
+        pytest.param("timm:tf_in1k", "inception_v4", (0.5, 0.5), id="timm's"),
+        pytest.param("timm:resnet18.a1_in1k", "timm:resnet18", (0.485, 0.229), id="timm's full name"),
+        pytest.param("file:weights.pth", "googlenet", None, id="unknown"),
+    ],
+)
+def test_published_weights_say_which_colours_they_know(uri: str, name: str, expected: Any) -> None:
+    found = published_channels(uri, name)
+    assert (None if found is None else (found[0][0], found[1][0])) == expected
+
+
+def test_published_weights_see_the_colours_that_they_were_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision's own network with its `transform_input` is the oracle."""
+    torch.manual_seed(0)
+    oracle = torchvision.models.googlenet(num_classes=3, transform_input=True, init_weights=False).eval()
+    monkeypatch.setattr(weights, "load_state", lambda *_, **__: oracle.state_dict())
+    name = {"name": "googlenet", "stem": "standard", "weights": "torchvision:IMAGENET1K_V1"}
+    images = torch.rand(2, 3, 64, 64)
+    normalised = (images - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    model = build(name).eval()
+    assert torch.allclose(model(images), oracle(normalised).softmax(1), atol=1e-5)
+    assert "mean (0.5, 0.5, 0.5)" in model.notes[0]
+    assert build(name, normalize="none").notes == ()
+
+
+def test_weights_for_feature_extraction_are_refused(tmp_path: Path) -> None:
+    state = build(TINY, seed=0).network.state_dict()
+    state["layer4.1.conv2.weight"].fill_(torch.nan)
+    torch.save(state, tmp_path / "features.pth")
+    with pytest.raises(WeightsError, match=r"feature extraction only: layer4\.1\.conv2\.weight"):
+        build(TINY | {"weights": f"file:{tmp_path / 'features.pth'}"})
+
+
+def test_other_colours_than_the_weights_were_trained_with_are_said(tmp_path: Path) -> None:
+    _, uri = saved(tmp_path, TINY, normalize={"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]})
+    (note,) = build(TINY | {"weights": uri}).notes
+    assert "normalize: {mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}" in note

@@ -120,6 +120,16 @@ def test_a_good_file_orders_ensembles_behind_their_members(file: Path) -> None:
             id="bundles of other classes",
         ),
         pytest.param(
+            "stages.b.image_size=[32, 24]",
+            "'stage:b' and 'stage:a' cannot see the same image: resize: crop and image_size of 1.333 to 1 of one",
+            id="images of another shape",
+        ),
+        pytest.param(
+            "stages.b.resize=squash",
+            "stages.all.models.1: 'stage:b' and 'stage:a' cannot see the same image: resize: squash",
+            id="images that are resized otherwise",
+        ),
+        pytest.param(
             "stages.all.method=avaraging",
             "got the text 'avaraging'; did you mean 'averaging'?",
             id="unknown method",

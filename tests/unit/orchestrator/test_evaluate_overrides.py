@@ -131,3 +131,16 @@ def test_a_sampler_by_object_size_is_refused_for_whole_images(tmp_path: Path) ->
     assert [text.partition(",")[0] for text in found] == [
         "stages.classifier.sampler.name: small_objects goes by the size of objects"
     ]
+
+
+def test_classes_are_not_balanced_twice(tmp_path: Path) -> None:
+    weighted = {"name": "focal", "class_weights": "balanced"}
+    assert problems(tmp_path, "classifier", loss=weighted) == []
+    for loss, key in (
+        (weighted, "loss.class_weights: balanced"),
+        ({"name": "class_balanced"}, "loss.name: class_balanced"),
+        ({"name": "cross_entropy", "logit_adjustment": 1.0}, "loss.logit_adjustment"),
+    ):
+        assert problems(tmp_path, "classifier", loss=loss, sampler={"name": "square_root"}) == []
+        (found,) = problems(tmp_path, "classifier", loss=loss, sampler={"name": "oversample"})
+        assert f"oversample shows all classes equally often, and `{key}` goes by" in found

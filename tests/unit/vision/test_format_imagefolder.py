@@ -5,6 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from foundation.errors import DataError
 from vision.formats import known_splits, read_dataset, read_split
@@ -133,6 +134,13 @@ def test_a_class_of_val_that_train_does_not_have_is_refused_with_the_nearest(fol
 def test_one_class_alone_is_refused(folders, tree):
     with pytest.raises(DataError, match="only one class, cat; a classifier needs two"):
         read_labels(folders(tree), "train")
+    faults = check(folders(tree), ["train"])
+    assert [(fault.kind, fault.is_fatal) for fault in faults] == [("unknown_class", True)]
+
+
+def test_a_class_that_is_listed_twice_is_refused(tmp_path):
+    with pytest.raises(ValidationError, match="each class once, got cat more than once"):
+        ImageFolderData(root=tmp_path, classes=("cat", "dog", "cat"))
 
 
 def test_a_train_split_that_shows_one_of_its_classes_only_is_refused(folders):
