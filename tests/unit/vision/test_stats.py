@@ -56,7 +56,8 @@ def test_counts_are_drawn_one_picture_a_subject(voc, object_xml, tmp_path):
 
 def test_nothing_to_count_and_labels_only_can_be_drawn(voc, write_image, tmp_path):
     save_pictures(voc({"train": {"a": []}}, classes=("cat",)), ["train"], tmp_path / "empty", "none")
-    write_image(tmp_path / "folder" / "train" / "a" / "0.png")
+    for name in ("a", "b"):
+        write_image(tmp_path / "folder" / "train" / name / "0.png")
     names = [
         path.name for path in save_pictures(ImageFolderData(root=tmp_path / "folder"), ["train"], tmp_path, "labels")
     ]
