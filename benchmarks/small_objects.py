@@ -45,21 +45,25 @@ DATA: dict[str, dict[str, Any]] = {
     "scenes": {"train": "train", "steps": 1200, "augment": UPRIGHT, "sampler": {"threshold": 0.5}},
 }
 """The orientations and colours that suit the data are no part of the comparison."""
-PLAIN = {"augment": {"preset": "default"}}
-PRESET = {"augment": {"preset": "small_objects"}}
+PLAIN: dict[str, Any] = {"preset": "default"}
+PASTE: dict[str, Any] = {"preset": "default", "copy_paste": {"chance": 0.5, "rare_weight": 0.5}}
 RECIPES: dict[str, dict[str, Any]] = {
-    "plain": PLAIN,
-    "sampler": {**PLAIN, "sampler": True},
-    "preset": PRESET,
-    "preset+sampler": {**PRESET, "sampler": True},
-    "copy_paste": {"augment": {"preset": "default", "copy_paste": {"chance": 0.5, "rare_weight": 0.5}}},
-    "stitcher": {"augment": {"preset": "default", "stitcher": 0.2}},
-    "zoom": {"augment": {"preset": "default", "zoom": 0.25}},
-    "larger": {"augment": {"preset": "default", "mosaic_scale": [0.6, 1.2], "scale": [0.8, 1.6]}},
-    "p2": {**PLAIN, "model": {"levels": [2, 3, 4, 5]}},
-    "p2+preset+sampler": {**PRESET, "sampler": True, "model": {"levels": [2, 3, 4, 5]}},
+    "plain": {"augment": PLAIN},
+    "preset+sampler": {"augment": {"preset": "small_objects"}, "sampler": True},
+    "preset": {"augment": {"preset": "small_objects"}},
+    "sampler": {"augment": PLAIN, "sampler": True},
+    "copy_paste": {"augment": PASTE},
+    "copy_paste+sampler": {"augment": PASTE, "sampler": True},
+    "copy_paste_always+sampler": {
+        "augment": {"preset": "default", "copy_paste": {"chance": 1.0, "rare_weight": 0.5}},
+        "sampler": True,
+    },
+    "stitcher": {"augment": {**PLAIN, "stitcher": 0.2}},
+    "zoom": {"augment": {**PLAIN, "zoom": 0.25}},
+    "larger": {"augment": {**PLAIN, "mosaic_scale": [0.6, 1.2], "scale": [0.8, 1.6]}},
+    "p2": {"augment": PLAIN, "model": {"levels": [2, 3, 4, 5]}},
 }
-"""The two that the preset is judged by, its parts alone, and the finer pyramid level."""
+"""The two that the preset is judged by, then its parts and what is not in it, each alone."""
 FIGURES = {"ap": "map", "ap_50": "map_50", "ap_small": "map_small"}
 BATCH_SIZE = 8
 DIGITS = 4

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from classification.ensemble_settings import ENSEMBLE, EnsembleModelSettings, model_tag
 from foundation.settings import FromList, Size, StrictModel
 from vision.augment.classify.settings import AugmentSettings
+from vision.backbone_names import known_backbone, width_fault
 from vision.layers.settings import PartsSettings
 from vision.losses.settings import CrossEntropySettings, EmbeddingTermSettings, LossSettings
 
@@ -36,10 +37,16 @@ class PyramidHead(StrictModel):
 HeadSettings = Annotated[LinearHead | PyramidHead, Field(discriminator="name")]
 
 
+def _of_one_network(name: str) -> str:
+    if name == ENSEMBLE:
+        raise ValueError("`model: ensemble` is not trained; a stage of `kind: ensemble` makes one of trained models")
+    return known_backbone(name)
+
+
 class ClassifierModel(PartsSettings):
     """A classifier by its name, and what is changed about it."""
 
-    name: str = "resnet18"
+    name: Annotated[str, AfterValidator(_of_one_network)] = "resnet18"
     """One of `orchestrator zoo backbones`, or `timm:NAME`."""
     weights: str | None = None
     """`torchvision:IMAGENET1K_V1`, `timm:TAG`, `stage:NAME`, `models:/NAME@ALIAS`, `file:PATH`; null = from scratch.
@@ -53,6 +60,12 @@ class ClassifierModel(PartsSettings):
     """How the last feature maps become one vector."""
     embedding_size: PositiveInt | None = None
     """Put a linear layer with so many outputs before the last one; null = the network's own number of features."""
+
+    @model_validator(mode="after")
+    def _can_have_this_width(self) -> "ClassifierModel":
+        if fault := width_fault(self.name, self.width):
+            raise ValueError(fault)
+        return self
 
 
 ModelSettings = Annotated[
@@ -213,10 +226,6 @@ class ClassificationTraining(ClassificationSettings):
     @model_validator(mode="after")
     def _can_be_trained(self) -> "ClassificationTraining":
         model = self.model
-        if model.name == ENSEMBLE:
-            raise ValueError(
-                "`model: ensemble` is not trained; a stage of `kind: ensemble` makes one of trained models"
-            )
         if model.weights is not None and model.init is not None:
             raise ValueError("`model.init` has no effect where `model.weights` are given; leave one of them out")
         if model.weights is None and model.norm == "frozen":

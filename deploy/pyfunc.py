@@ -28,13 +28,14 @@ class PyfuncModel:
         Args:
             model_input: a path, a list of paths or of (H, W, 3) uint8 RGB arrays, one such array, a
                 (B, H, W, 3) array, a list of `{"image": PATH}`, or a DataFrame with a column `image` of paths.
-            params: of the task's predictor: `score_threshold`, and for a classifier `top_k`.
+            params: of the task's predictor: `score_threshold`, and for a classifier `top_k`; None = its default.
 
         Returns:
             One dict per image in the order given, as the task's predictor answers.
         """
         images = images_from_input(model_input)
-        return self.predictor.predict(images, **(params or {}))
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        return self.predictor.predict(images, **given)
 
 
 def images_from_input(model_input: Any) -> list[Any]:

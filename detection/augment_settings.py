@@ -1,11 +1,12 @@
 """Settings of augmentation for detection: the key `augment` of a `train` stage with `task: detection`. No torch."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from foundation.settings import FromList, Probability, Range, StrictModel
 from vision.augment.presets import PasteSource, Strategy, resolve
+from vision.augment.transform_list import TransformList
 
 
 def _rising(value: tuple[int, int]) -> tuple[int, int]:
@@ -102,7 +103,7 @@ class AugmentSettings(StrictModel):
     """Up to this share of the full range is added or taken away."""
     contrast: Probability | None = None
     """The distance from mid-grey is multiplied by a factor from 1 - contrast to 1 + contrast."""
-    transforms: Annotated[tuple[dict[str, dict[str, Any]], ...], FromList] | None = None
+    transforms: TransformList | None = None
     """Besides: albumentations transforms by their own names and arguments, `[{HorizontalFlip: {p: 0.5}}]`."""
     min_visibility: Probability = 0.25
     """A box that keeps less than this share of its area is dropped from the augmented sample."""

@@ -17,6 +17,7 @@ from detection.settings import DetectionSettings
 from engine.task import SampleKey
 from foundation.errors import DataError
 from vision.augment.cache import FittedImages, open_cache, through_cache
+from vision.augment.copy_paste import room_notes
 from vision.augment.fitting import LetterboxInfo, fit
 from vision.augment.geometry import BoxedImage
 from vision.augment.letterbox import pad_to_size, resize_to_fit
@@ -228,7 +229,14 @@ class DetectionDataset(torch.utils.data.Dataset):
 
     def augment_notes(self) -> list[str]:
         """Say which steps of the augmentation find nothing to do in this split, one sentence each."""
-        return notes_on(self._pipeline.recipe, self._small_objects) if self._pipeline is not None else []
+        if self._pipeline is None:
+            return []
+        recipe = self._pipeline.recipe
+        boxes, sizes = [boxes for boxes, _ in self._objects], [info.fitted_size for info in self._infos]
+        return [
+            *notes_on(recipe, self._small_objects),
+            *room_notes(boxes, sizes, recipe.copy_paste, recipe.small_size),
+        ]
 
     def warm(self) -> None:
         """Decode every image into the cache now, so that the first epoch is as fast as the others."""

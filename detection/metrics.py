@@ -2,6 +2,7 @@
 
 Source: the COCO detection evaluation (Lin et al. 2014, arXiv:1405.0312); computed in float64 by faster-coco-eval and
 equal to pycocotools to 1e-6. Size classes follow the annotation's own `area`; crowd objects are neither hit nor miss.
+Of an image and class the best 100 detections count, or as many more as the model may report (`max_detections`).
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ AREA_RANGES: dict[str, tuple[float, float]] = {
     "large": (96.0**2, 1e10),
 }
 """Square pixels, both ends included, in the order of `SIZES`: COCO's own, so an area of exactly 32² counts twice."""
-MAX_DETECTIONS = (1, 10, 100)
+LIMITS = (1, 10, 100)
+"""Best detections of an image and class that `mar_1`, `mar_10` and `mar_100` look at."""
 IOU_50, IOU_75 = 0, 5
 """Positions of the thresholds 0.50 and 0.75 among 0.50, 0.55, …, 0.95."""
 
@@ -32,8 +34,8 @@ IOU_50, IOU_75 = 0, 5
 class CocoResult:
     """COCO's raw tables; -1 where there is no ground truth.
 
-    Shapes: T = 10 IoU thresholds, R = 101 recall levels 0.00 … 1.00, K classes, A = 4 sizes, M = 3 limits of
-    detections per image and class.
+    Shapes: T = 10 IoU thresholds, R = 101 recall levels 0.00 … 1.00, K classes, A = 4 sizes, M = 4 limits of
+    detections per image and class: `LIMITS`, and the one that all but `mar_1`, `mar_10` and `mar_100` go by.
     """
 
     precision: np.ndarray
@@ -47,9 +49,14 @@ class CocoResult:
         """Return AP of one class or of all, at one IoU threshold (by position) or over all ten; -1 if undefined."""
         return _mean_of_defined(self.precision[_at(iou), :, _at(label), SIZES.index(size), -1])
 
-    def average_recall(self, label: int | None = None, size: str = "all", limit: int = 100) -> float:
-        """Return the recall averaged over the IoU thresholds with `limit` detections an image; -1 if undefined."""
-        return _mean_of_defined(self.recall[:, _at(label), SIZES.index(size), MAX_DETECTIONS.index(limit)])
+    def average_recall(self, label: int | None = None, size: str = "all", limit: int | None = None) -> float:
+        """Return the recall averaged over the IoU thresholds; -1 if undefined.
+
+        Args:
+            limit: one of `LIMITS` of detections an image; None = all that count.
+        """
+        position = -1 if limit is None else LIMITS.index(limit)
+        return _mean_of_defined(self.recall[:, _at(label), SIZES.index(size), position])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +78,15 @@ class CocoMetric:
     """COCO's numbers of one split; implements `engine.task.Metric`.
 
     Images that were never given to `update` count as images without detections.
+
+    Args:
+        dataset: the split.
+        max_detections: so many detections an image count; never fewer than COCO's 100.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, max_detections: int = LIMITS[-1]) -> None:
         self.dataset = dataset
+        self.max_detections = max(max_detections, LIMITS[-1])
         self._known = {record.sample_id for record in dataset.records}
         self._detections: dict[int, Detections] = {}
         self._result: CocoResult | None = None
@@ -139,7 +151,7 @@ class CocoMetric:
     def result(self) -> CocoResult:
         """Return COCO's raw tables; computed once, until the next `update` or `merge`."""
         if self._result is None:
-            self._result = _evaluate(self.dataset, self._detections)
+            self._result = _evaluate(self.dataset, self._detections, self.max_detections)
         return self._result
 
 
@@ -159,7 +171,7 @@ def _twelve_numbers(result: CocoResult) -> dict[str, float]:
         "map_75": result.average_precision(iou=IOU_75),
     }
     values |= {f"map_{size}": result.average_precision(size=size) for size in SIZES[1:]}
-    values |= {f"mar_{limit}": result.average_recall(limit=limit) for limit in MAX_DETECTIONS}
+    values |= {f"mar_{limit}": result.average_recall(limit=limit) for limit in LIMITS}
     values |= {f"mar_{size}": result.average_recall(size=size) for size in SIZES[1:]}
     return values
 
@@ -172,7 +184,7 @@ def _detections_from_state(state: dict[str, np.ndarray]) -> list[Detections]:
     ]
 
 
-def _evaluate(dataset: Dataset, detections: dict[int, Detections]) -> CocoResult:
+def _evaluate(dataset: Dataset, detections: dict[int, Detections], max_detections: int) -> CocoResult:
     evaluator = COCOeval_faster(
         _coco(dataset, _ground_truth(dataset)),
         _coco(dataset, _results(detections)),
@@ -180,6 +192,7 @@ def _evaluate(dataset: Dataset, detections: dict[int, Detections]) -> CocoResult
         ranges={size: list(AREA_RANGES[size]) for size in SIZES[1:]},
         print_function=_silent,
     )
+    evaluator.params.maxDets = [*LIMITS, max_detections]
     evaluator.evaluate()
     evaluator.accumulate()
     tables = {name: np.asarray(evaluator.eval[name]) for name in ("precision", "recall", "scores")}

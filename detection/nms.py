@@ -5,7 +5,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 CANDIDATES_PER_IMAGE = 1000
-"""Only so many best (box, class) pairs enter NMS, whose time grows with the square."""
+"""Only so many best (box, class) pairs enter NMS, whose time grows with the square; or as many as may be reported."""
 
 
 def select_detections(
@@ -26,7 +26,8 @@ def select_detections(
         Per image `boxes` (N, 4), `scores` (N,) falling, `labels` (N,) int64; N is at most `max_detections`, maybe 0.
     """
     num_classes = scores_BAK.shape[2]
-    best_scores, best = scores_BAK.flatten(1).topk(min(CANDIDATES_PER_IMAGE, scores_BAK[0].numel()), dim=1)
+    candidates = min(max(CANDIDATES_PER_IMAGE, max_detections), scores_BAK[0].numel())
+    best_scores, best = scores_BAK.flatten(1).topk(candidates, dim=1)
     detections = []
     for boxes, scores, pairs in zip(boxes_BA4, best_scores, best, strict=True):
         num_above = int((scores > score_threshold).sum())

@@ -13,7 +13,7 @@ from detection.coco_results import detections_from_coco
 from detection.confusion import Matches, above, confusion_matrix, match, paired, threshold_curves
 from detection.curves import draw_ap_by_size, draw_confusion, draw_pr_curves, draw_recall_by_size
 from detection.detections import Detections
-from detection.metrics import CocoMetric
+from detection.metrics import LIMITS, CocoMetric
 from detection.size_recall import recall_by_size, write_class_table
 from detection.task import DetectionTask
 from engine.task import TaskSpec
@@ -48,18 +48,21 @@ def report_evaluation(
     spec: TaskSpec, classes: tuple[str, ...], split: str, predictions_file: Path, folder: Path
 ) -> list[Path]:
     """Draw the report of an evaluation that left its predictions in a file (`CocoMetric.to_json`)."""
-    dataset = DetectionTask(spec, classes).dataset(split)
-    return draw_report(dataset, detections_from_coco(json.loads(predictions_file.read_text())), folder)
+    task = DetectionTask(spec, classes)
+    predictions = detections_from_coco(json.loads(predictions_file.read_text()))
+    return draw_report(task.dataset(split), predictions, folder, task.settings.max_detections)
 
 
-def draw_report(dataset: Dataset, predictions: list[Detections], folder: Path) -> list[Path]:
+def draw_report(
+    dataset: Dataset, predictions: list[Detections], folder: Path, max_detections: int = LIMITS[-1]
+) -> list[Path]:
     """Draw all pictures of an evaluation into `folder` (made if missing) and return their paths.
 
     `pr_curves.png`, `confusion_matrix.png`, `ap_by_size.png`, `recall_by_size.png`, where the split has images
-    `predictions.png`, and `classes.csv`.
+    `predictions.png`, and `classes.csv`. Of each image and class the best `max_detections` count.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    metric = CocoMetric(dataset)
+    metric = CocoMetric(dataset, max_detections)
     metric.update(predictions)
     thresholds = threshold_curves(dataset, predictions)
     matrix = confusion_matrix(dataset, predictions, thresholds.best)

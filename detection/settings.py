@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from detection.augment_settings import AugmentSettings
 from detection.loss_settings import LossSettings, loss_fault
 from detection.tiling_settings import PassSettings, TilingSettings
 from foundation.settings import FromList, Probability, Size, StrictModel
+from vision.backbone_names import known_backbone, width_fault
 from vision.layers.settings import PartsSettings
 
 YOLO_LEVELS = ((3, 4, 5), (2, 3, 4, 5))
@@ -16,7 +17,7 @@ YOLO_LEVELS = ((3, 4, 5), (2, 3, 4, 5))
 class BackboneSettings(PartsSettings):
     """A feature pyramid's trunk: a classifier by its name, with `norm: batch` meaning the norms that it has."""
 
-    name: str = "resnet18"
+    name: Annotated[str, AfterValidator(known_backbone)] = "resnet18"
     """A torchvision model (`resnet18`, `mobilenet_v3_large`, …) or `timm:NAME`."""
     weights: str | None = None
     """`torchvision:IMAGENET1K_V1`, `timm:TAG`, `stage:NAME`, `models:/NAME@ALIAS`, `file:PATH`; null = from scratch."""
@@ -24,6 +25,12 @@ class BackboneSettings(PartsSettings):
     """Multiplier on the channels, for torchvision ResNets only (0.5 = half as wide)."""
     trainable_layers: Annotated[int, Field(ge=0, le=5)] = 5
     """Of the five stages (strides 2 to 32) the last so many are trained; fewer than 5 for pretrained weights only."""
+
+    @model_validator(mode="after")
+    def _can_have_this_width(self) -> "BackboneSettings":
+        if fault := width_fault(self.name, self.width):
+            raise ValueError(fault)
+        return self
 
 
 class YoloModel(StrictModel):
@@ -186,7 +193,8 @@ class DetectionSettings(StrictModel):
     nms_threshold: Probability = 0.65
     """Of two detections of a class that overlap by more than this IoU, the weaker one is dropped."""
     max_detections: PositiveInt = 100
-    """The strongest detections of an image that are reported."""
+    """The strongest detections of an image that are reported, and count in the metrics: COCO looks at 100, images with
+    more objects need more."""
     tiling: TilingSettings | None = None
     """Look at large images in overlapping tiles; null = each image as a whole."""
     test_time: PassSettings = PassSettings()

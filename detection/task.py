@@ -143,7 +143,7 @@ class DetectionTask:
 
     def build_metric(self, split: str) -> CocoMetric:
         """Build COCO's average precision over a split."""
-        return CocoMetric(self.dataset(split))
+        return CocoMetric(self.dataset(split), self.settings.max_detections)
 
     def preprocessing(self) -> dict[str, Any]:
         """Say how an image file becomes the model's input."""
@@ -162,11 +162,24 @@ class DetectionTask:
         }
 
     def notes(self) -> list[str]:
-        """What is told as a run starts: steps of augmentation that find nothing to do, anchors that were fitted."""
+        """What is told as a run starts: steps of augmentation that find nothing to do, anchors that were fitted, images
+        with more objects than can be found."""
         notes = self._training.augment_notes() if self._training is not None else []
         if self._training is not None and self._training.cache_note:
             notes = [self._training.cache_note, *notes]
-        return [*notes, *self._model_notes]
+        return [*notes, *self._model_notes, *(note for split in self._datasets for note in self._crowding(split))]
+
+    def _crowding(self, split: str) -> list[str]:
+        """Say whether images of a split show more objects than are looked for."""
+        counts = np.array([np.count_nonzero(~record.iscrowd) for record in self._datasets[split].records], np.int64)
+        limit = self.settings.max_detections
+        if not (counts > limit).any():
+            return []
+        return [
+            f"{np.count_nonzero(counts > limit)} of {len(counts)} images of the split {split!r} show more objects than "
+            f"`max_detections` {limit}, up to {counts.max()}: those beyond it cannot be found. Set `max_detections` to "
+            f"{counts.max()} or more"
+        ]
 
     def _need_data(self) -> DataSettings:
         if self.data is None:

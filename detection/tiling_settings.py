@@ -85,3 +85,5 @@ class EvaluationSettings(StrictModel):
     """As in training, but for `train`; null = each image as a whole."""
     test_time: PassSettings = PassSettings()
     """As in training."""
+    max_detections: PositiveInt = 100
+    """As in training."""

@@ -44,6 +44,8 @@ class TaskEntry:
     """The pydantic class of those of the task's keys that an `evaluate` stage may give anew (no torch behind it)."""
     has_boxes: bool = False
     """Whether it is about objects in images, rather than whole images."""
+    predict_options: tuple[tuple[str, str], ...] = (("score_threshold", "double"),)
+    """What the predictor's `predict` takes besides images, each by name and MLflow's name of its type."""
 
 
 TASKS: dict[str, TaskEntry] = {
@@ -80,6 +82,7 @@ TASKS: dict[str, TaskEntry] = {
         lower_is_better=("ece", "nll"),
         metric_families=("recall/", "precision/", "f1/"),
         ensemble="classification.ensemble:Ensemble",
+        predict_options=(("score_threshold", "double"), ("top_k", "long")),
     ),
 }
 

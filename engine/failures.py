@@ -9,8 +9,10 @@ import torch
 
 from engine.job import FAILURE_FILE
 from engine.journal import next_attempt
-from foundation.errors import NonFiniteLossError, OrchestratorError, RunFailed, UserError
+from foundation.errors import ConfigError, NonFiniteLossError, OrchestratorError, RunFailed, UserError
 
+NO_CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""PyTorch has no class of its own for this error."""
 MAX_NON_FINITE = 2
 """A loss that is NaN this often was no fluke of the hardware."""
 
@@ -67,17 +69,23 @@ def last_failure(folder: Path) -> FailureNote | None:
 
 def error_from_note(note: FailureNote) -> OrchestratorError:
     """The error that a note tells of, to be raised where the user sees it."""
-    if note.kind == NonFiniteLossError.__name__:
-        return NonFiniteLossError(note.message)
+    for known in (NonFiniteLossError, ConfigError):
+        if note.kind == known.__name__:
+            return known(note.message)
     return (UserError if note.exit_code == UserError.exit_code else RunFailed)(note.message)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation was refused, on a GPU or by the operating system."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or NO_CPU_MEMORY in str(error)
+
+
 def _is_final(error: BaseException, count: int) -> bool:
-    """Lost peers, devices and files (RuntimeError, OSError) may come back; wrong data and bugs will not."""
-    if isinstance(error, torch.OutOfMemoryError):
+    """Lost peers, devices and files (RuntimeError, OSError) may come back; memory, wrong data and bugs will not."""
+    if is_out_of_memory(error):
         return True
     if isinstance(error, NonFiniteLossError):
         return count >= MAX_NON_FINITE
     if isinstance(error, OrchestratorError):
         return error.exit_code != 5
-    return not isinstance(error, RuntimeError | OSError | MemoryError)
+    return not isinstance(error, RuntimeError | OSError)

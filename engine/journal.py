@@ -12,6 +12,7 @@ from typing import Any, TextIO
 logger = logging.getLogger(__name__)
 
 JOURNAL_FILE = "journal.jsonl"
+LINES_PER_BATCH = 200
 
 
 class Journal:
@@ -69,6 +70,33 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the records of a journal; half-written lines are left out."""
     return read_lines(path)
+
+
+def read_records(journal: Path, offset: int, limit: int = LINES_PER_BATCH) -> tuple[list[dict[str, Any]], int]:
+    """Read up to `limit` whole lines from byte `offset` on.
+
+    Returns:
+        The records, and the offset behind the last one. A half-written last line is left for the next call;
+        a line that is no JSON (a writer was killed in it) is skipped. A journal shorter than `offset` was begun
+        anew and is read from its start.
+    """
+    if not journal.exists():
+        return [], offset
+    if journal.stat().st_size < offset:
+        offset = 0
+    records: list[dict[str, Any]] = []
+    with journal.open("rb") as stream:
+        stream.seek(offset)
+        for _ in range(limit):
+            line = stream.readline()
+            if not line.endswith(b"\n"):
+                break
+            offset += len(line)
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                logger.warning("%s: skipped a line that is no JSON, before byte %d", journal, offset)
+    return records, offset
 
 
 def next_attempt(folder: Path) -> int:

@@ -146,6 +146,11 @@ def _warnings(run: _Run) -> Iterator[str]:
     if frozen != "all" and frozen >= loop.epochs:
         yield f"loop.fine_tune.freeze_epochs is {frozen}, the run has {loop.epochs} epochs: only the head is trained"
     evaluations = 0 if job.val_split is None else -(-loop.epochs // loop.eval_every)
+    if loop.early_stop is not None and 0 < evaluations <= loop.early_stop.patience:
+        patience = f"loop.early_stop.patience is {loop.early_stop.patience}"
+        yield f"{patience}, and the run has {evaluations} evaluations: this has no effect"
+    if job.val_split == job.train_split:
+        yield f"val_split is {job.val_split}, as train_split: its metrics tell what is remembered, not what is learned"
     yield from schedule_warnings(loop.schedule, loop.epochs, run.plan.steps_per_epoch, evaluations)
 
 

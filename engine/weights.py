@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -153,6 +152,8 @@ def _without_prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> S
 def _from_torchvision(tag: str, architecture: str | None) -> State:
     if architecture is None:
         raise WeightsError(f"`torchvision:{tag}` is published for torchvision's own networks only; give `file:PATH`.")
+    import torchvision  # with a compiler of torch's, two seconds that the driver of a run needs not spend
+
     try:
         published = torchvision.models.get_model_weights(architecture)
     except ValueError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from engine.settings import ResourceSettings
 from engine.threads import usable_cpus
 from foundation.errors import ConfigError, InfrastructureError
+from orchestrator.capacity import shortage
 from orchestrator.execution.signals import handlers_kept
 
 RAY_ENVIRONMENT = {
@@ -52,11 +53,12 @@ class Cluster:
         try:
             with handlers_kept():  # Ray's own for SIGTERM would end the process at once
                 context = ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **settings)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # Ray raises plain ones too, where a busy machine keeps it waiting
             where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
             raise InfrastructureError(
-                f"cannot reach {where}: {error}. See {self._log_file}, or `orchestrator doctor`."
+                f"cannot reach {where}: {str(error).rstrip('.')}. See {self._log_file}, or `orchestrator doctor`."
             ) from error
+        ray._private.worker._worker_logs_enabled = False  # `log_to_driver` leaves Ray's word on every lost process
         self._is_ours = True
         self._logs = None if address else Path(context.address_info["session_dir"])
 
@@ -84,16 +86,6 @@ def check_resources(resources: ResourceSettings, stage: str) -> None:
     """
     import ray
 
-    workers = resources.num_workers
-    least = workers[0] if isinstance(workers, tuple) else workers
-    wanted = {name: least * amount for name, amount in resources.resources_per_worker.items()}
-    if resources.use_gpu is True:
-        wanted.setdefault("GPU", least)
-    there = ray.cluster_resources()
-    for name, amount in wanted.items():
-        if amount > there.get(name, 0):
-            raise ConfigError(
-                f"stages.{stage}.resources asks for {least} workers with {amount:g} {name} in all, and the cluster has "
-                f"{there.get(name, 0):g}. Lower num_workers or resources_per_worker"
-                + (", or set use_gpu: auto." if name == "GPU" else ".")
-            )
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if fault := shortage(resources, nodes):
+        raise ConfigError(f"stages.{stage}.resources {fault}")

@@ -22,6 +22,8 @@ REFRESH_PER_S = 4
 BAR_WIDTH = 30
 MOST_BOARD_LINES = 20
 SILENT_EVENTS = ("checkpoint",)
+BOARD_EVENTS = ("trial",)
+"""What a table that changes shows by itself; lines in a pipe only."""
 
 
 @dataclass
@@ -138,6 +140,8 @@ class Display:
     def record(self, record: Mapping[str, Any]) -> None:
         """Take in one journal record of the current stage; unknown kinds are passed over."""
         stage, kind = self._stage, record.get("kind")
+        if kind == "event" and record.get("name") in BOARD_EVENTS and not self._is_plain:
+            return
         if kind == "event" and record.get("name") not in SILENT_EVENTS:
             self.message(f"{stage.name if stage else 'run'}: {record['message']}")
         elif kind == "board":
@@ -201,7 +205,8 @@ class Display:
         if stage is None:
             return Text("")
         if self._board:
-            return Group(*map(_one_line, [f"{stage.name}  {self._board[0]}", *self._board[1:MOST_BOARD_LINES]]))
+            lines = [f"{stage.name}  {self._board[0]}", *self._board[1:MOST_BOARD_LINES]]
+            return Group(*map(_one_line, lines[: max(1, self._console.height - 1)]))
         if not stage.total_steps:
             return _one_line(f"{stage.name}  working")
         bar = Table.grid(padding=(0, 2))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
@@ -18,6 +18,7 @@ from detection.class_losses import BoxHeadLoss
 from detection.loss_settings import SoftmaxLossSettings
 from detection.models.fitted_anchors import FittedAnchors
 from detection.models.pyramid import build_pyramid, parts_of
+from detection.models.stages import detector_stages
 from detection.models.torchvision_parts import (
     ClassRows,
     FloatAnchors,
@@ -109,6 +110,10 @@ class FasterRcnn(GeneralizedRCNN):
             targets: per image `boxes` (N, 4) xyxy pixels and `labels` (N,) in 0 … K-1; needed in train mode.
         """
         return run(super().forward, images, targets, is_training=self.training, loss_names=LOSS_NAMES, first_label=1)
+
+    def parameter_stages(self) -> list[list[nn.Parameter]]:
+        """Return all parameters by depth: the stages of the trunk, stem first, and last neck and head together."""
+        return detector_stages(self, self.backbone.body)
 
 
 def build(settings: DetectionSettings, num_classes: int) -> FasterRcnn:

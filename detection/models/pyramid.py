@@ -3,15 +3,18 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyramidNetwork
 
 from detection.settings import BackboneSettings
+from engine.bundle import MANIFEST_FILE, load_manifest
 from engine.weights import load_into, load_state
-from foundation.errors import ConfigError
+from foundation.errors import ConfigError, WeightsError
 from vision.backbones import Trunk, build_backbone
+from vision.backbones.classifiers import takes_small_stem
 from vision.backbones.plain import timm_name_of
 from vision.layers.apply import apply_parts, are_named_after_parts
 from vision.layers.settings import PartsSettings
@@ -92,10 +95,13 @@ def build_trunk(settings: BackboneSettings, levels: Sequence[int]) -> Trunk:
         assert uri is not None
         state = load_state(uri, architecture=architecture)
         what = f"backbone {settings.name}"
-        has_parts = architecture is not None and are_named_after_parts(state, classifier, parts, what, has_head=False)
+        has_parts = are_named_after_parts(state, classifier, parts, what, has_head=False)
         if has_parts:
             apply_parts(classifier, parts, what, has_head=False)
-        load_into(classifier, state, what=what, allow_head_mismatch=True)
+        try:
+            load_into(classifier, state, what=what, allow_head_mismatch=True)
+        except WeightsError as error:
+            raise WeightsError(f"{error}{_stem_advice(uri)}") from error
         return has_parts
 
     return build_backbone(
@@ -107,6 +113,18 @@ def build_trunk(settings: BackboneSettings, levels: Sequence[int]) -> Trunk:
         timm_tag=uri.removeprefix("timm:") if is_tag and uri is not None else None,
         load=None if uri is None or is_tag else load,
     )
+
+
+def _stem_advice(uri: str) -> str:
+    """What to do about the weights of a classifier of small images, whose first layers are others; else nothing."""
+    folder = Path(uri.removeprefix("file:"))
+    if not (folder / MANIFEST_FILE).is_file():
+        return ""
+    settings = load_manifest(folder).settings
+    stem, image_size = settings.get("model", {}).get("stem"), settings.get("image_size")
+    if stem is None or image_size is None or not takes_small_stem(stem, tuple(image_size)):
+        return ""
+    return " They are of a classifier with a stem for small images; train it with `model: {stem: standard}`."
 
 
 def build_pyramid(

@@ -15,6 +15,7 @@ from detection.class_losses import DenseClassLoss, FocalForm, one_hot_targets
 from detection.loss_settings import SigmoidLossSettings
 from detection.models.fitted_anchors import FittedAnchors
 from detection.models.pyramid import Pyramid, build_pyramid
+from detection.models.stages import detector_stages
 from detection.models.torchvision_parts import (
     ClassRows,
     FloatAnchors,
@@ -111,6 +112,10 @@ class Retinanet(RetinaNet):
             targets: per image `boxes` (N, 4) xyxy pixels and `labels` (N,) in 0 … K-1; needed in train mode.
         """
         return run(super().forward, images, targets, is_training=self.training, loss_names=LOSS_NAMES, first_label=0)
+
+    def parameter_stages(self) -> list[list[nn.Parameter]]:
+        """Return all parameters by depth: the stages of the trunk, stem first, and last neck and head together."""
+        return detector_stages(self, self.backbone.body)
 
 
 def build(settings: DetectionSettings, num_classes: int) -> Retinanet:

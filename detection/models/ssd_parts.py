@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssd import SSD, SSDFeatureExtractorVGG
 from torchvision.ops import Conv2dNormActivation
 
 from detection.models.pyramid import build_trunk
+from detection.models.stages import detector_stages
 from detection.models.torchvision_parts import (
     Losses,
     Normalize,
@@ -74,11 +75,25 @@ class Ssd(SSD):
         """
         return run(super().forward, images, targets, is_training=self.training, loss_names=LOSS_NAMES, first_label=1)
 
+    def parameter_stages(self) -> list[list[nn.Parameter]]:
+        """Return all parameters by depth: the stages of the trunk, stem first, and last neck and head together."""
+        return detector_stages(self, _trunk_of(self.backbone))
+
     def compute_loss(
         self, targets: Targets, head_outputs: Losses, anchors: list[Tensor], matched_idxs: list[Tensor]
     ) -> Losses:
         """Compute smooth L1 and, with hard negative mining, cross-entropy losses."""
         return over_ranks(super().compute_loss(targets, head_outputs, anchors, matched_idxs), matched_idxs)
+
+
+def _trunk_of(backbone: nn.Module) -> nn.Module:
+    """The network that was a classifier once, without the coarser maps that SSD adds to it."""
+    if isinstance(backbone, SsdTrunk):
+        return backbone.get_submodule("body")
+    features = backbone.get_submodule("features")
+    if isinstance(backbone, SSDFeatureExtractorVGG):
+        return nn.Sequential(features, backbone.get_submodule("extra.0"))
+    return features
 
 
 class DefaultBoxes(DefaultBoxGenerator):

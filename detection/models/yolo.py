@@ -16,6 +16,7 @@ from detection.assign import GroundTruths, assign_task_aligned, pad_targets
 from detection.box_losses import ciou
 from detection.class_losses import DenseClassLoss, FocalForm
 from detection.loss_settings import SigmoidLossSettings
+from detection.models.stages import detector_stages
 from detection.models.yolo_layers import (
     ConvBnAct,
     CspDarknet,
@@ -148,6 +149,10 @@ class YoloDetector(nn.Module):
                 nms_threshold=self.settings.nms_threshold,
                 max_detections=self.settings.max_detections,
             )
+
+    def parameter_stages(self) -> list[list[nn.Parameter]]:
+        """Return all parameters by depth: the stages of the trunk, stem first, and last neck and head together."""
+        return detector_stages(self, self.backbone.backbone)
 
 
 def yolo_losses(

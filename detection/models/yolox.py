@@ -14,6 +14,7 @@ from detection.assign import Assignment, GroundTruths, assign_simota, pad_target
 from detection.box_losses import iou
 from detection.class_losses import DenseClassLoss, FocalForm
 from detection.loss_settings import SigmoidLossSettings
+from detection.models.stages import detector_stages
 from detection.models.yolo_layers import (
     ConvBnAct,
     CspDarknet,
@@ -156,6 +157,10 @@ class YoloxDetector(nn.Module):
                 truths = pad_targets(targets, images.device)
                 return yolox_losses(raw_BAC, cells_A2, strides_A1, truths, self.class_loss, with_l1=self.l1_loss)
             return self._detect(raw_BAC, cells_A2, strides_A1)
+
+    def parameter_stages(self) -> list[list[nn.Parameter]]:
+        """Return all parameters by depth: the stages of the trunk, stem first, and last neck and head together."""
+        return detector_stages(self, self.backbone.backbone)
 
     def _detect(self, raw_BAC: Tensor, cells_A2: Tensor, strides_A1: Tensor) -> list[dict[str, Tensor]]:
         probabilities = raw_BAC[..., 4:].sigmoid()

@@ -117,6 +117,8 @@ def stats(
 @debug_option
 def preview(file: Path, overrides: tuple[str, ...], stage: str | None, split: str | None, count: int, out: Path) -> int:
     """Draw augmented training samples of FILE with their boxes into one picture."""
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"--out {out}: the picture is written as PNG; let its name end in .png")
     loaded = load_pipeline(file, overrides)
     chosen = _train_stage(loaded, stage)
     settings = loaded.pipeline.data[chosen.data]
@@ -148,6 +150,9 @@ def preset(name: str, task: str, as_json: bool) -> int:
     from engine.catalog import load
     from vision.augment.presets import described, overridden
 
+    of_another = [other for other in PRESET_TABLES if other != task and name in load(PRESET_TABLES[other])]
+    if of_another and name not in load(PRESET_TABLES[task]):
+        raise ConfigError(f"the augmentation preset {name!r} is one of {of_another[0]}; add --task {of_another[0]}")
     values = {"augment": {"preset": name, **described(overridden(load(PRESET_TABLES[task]), name, None))}}
     if as_json:
         print_json(values)

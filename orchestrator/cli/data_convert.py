@@ -8,6 +8,7 @@ from foundation.errors import ConfigError
 from orchestrator.cli.data_source import one_data_set
 from orchestrator.cli.data_text import converted_text, dealt_text
 from orchestrator.cli.options import FILE_PATH, Decorator, debug_option, json_option, print_json, set_option
+from orchestrator.pipeline.effect_checks import WITHOUT_BOXES
 
 BOX_FORMATS = ("voc", "coco", "yolo")
 FOLDER_FORMATS = (*BOX_FORMATS, "imagefolder")
@@ -45,6 +46,11 @@ def convert(
     Boxes are kept exactly, classes in their order; masks are not carried over.
     """
     title, settings, splits = one_data_set(source, overrides, name, format_name)
+    if settings.format in WITHOUT_BOXES:
+        raise ConfigError(
+            f"{title}: a data set of `format: {settings.format}` has no boxes to write as {to}; classification reads "
+            "it as it is, and `data split` deals a folder into other splits"
+        )
     from vision.formats.convert import convert as write
 
     written = write(settings, splits, to, out.absolute(), is_copied=is_copied)

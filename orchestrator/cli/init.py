@@ -63,6 +63,7 @@ def init(folder: Path, task: str, data_format: str | None, data_path: Path | Non
         task=task,
         data_name=name,
         data=_data_text(chosen, data_path, classes),
+        test_split=_test_split(chosen, data_path),
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,6 +100,12 @@ def _format_of(data: Path, task: str) -> str:
     if task == "classification" and any(path.is_dir() for path in data.iterdir()):
         return "imagefolder"
     raise ConfigError(f"--data {data}: neither Annotations/, labels/ nor annotations/*.json is there; say --format.")
+
+
+def _test_split(data_format: str, data: Path | None) -> str:
+    """Return the split to test on: a folder of classes often has none of that name, or no splits at all."""
+    is_missing = data_format == "imagefolder" and data is not None and not (data / "test").is_dir()
+    return "val" if is_missing else "test"
 
 
 def _name(folder: Path) -> str:

@@ -88,7 +88,7 @@ stages:
     kind: evaluate
     model: "stage:classifier"
     data: {data_name}
-    split: test
+    split: {test_split}
 
   register:
     kind: register

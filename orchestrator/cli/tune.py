@@ -21,6 +21,8 @@ SECTIONS = {
         ),
     },
 }
+RETRIED = ("resources.", "failure.")
+"""Keys that no trial is better by, but with which a failed one may succeed."""
 search_argument = click.argument("search", metavar="SEARCH")
 trial_argument = click.argument("trial", type=click.IntRange(min=1))
 value_option = click.option(
@@ -32,9 +34,9 @@ value_option = click.option(
 @click.option(
     "--lr-find", "file", type=FILE_PATH, metavar="FILE", help="Learning-rate range test of a train stage of FILE."
 )
-@click.option("--stage", metavar="NAME", help="With --lr-find: which train stage; default: the only one.")
+@click.option("--stage", metavar="NAME", help="With --lr-find: which train stage or search; default: the only one.")
 @click.option(
-    "--steps", type=click.IntRange(min=20), default=100, show_default=True, help="With --lr-find: how many steps."
+    "--steps", type=click.IntRange(min=20), default=120, show_default=True, help="With --lr-find: how many steps."
 )
 @set_option
 @json_option
@@ -77,7 +79,7 @@ def show(search: str, as_json: bool) -> int:
     if as_json:
         print_json({"folder": folder, "status": record["status"]} | to_json(record["parts"]["stage"], trials, goals))
         return 0
-    click.echo(f"{record['name']}: {record['status']}  {headline(settings, trials, goals)}")
+    click.echo(f"{record['name']}: {record['status']}  {headline(settings, trials, goals, settings.base.loop.epochs)}")
     if trials:
         click.echo(table(trials.values(), goals, settings.base.loop.epochs, terminal_width()))
     return 0
@@ -120,24 +122,31 @@ def stop(search: str, trial: int | None) -> int:
 def resume_trial(search: str, trial: int, values: tuple[str, ...]) -> int:
     """Let a trial of SEARCH that was paused, stopped, pruned or failed go on from its last checkpoint.
 
-    --set changes values, also of keys that are not searched, such as resources.num_workers or loop.micro_batch.
+    --set changes values, also of keys that are not searched, such as resources.num_workers or loop.micro_batch. Of a
+    search that was interrupted or failed, `orchestrator resume` does it. A trial with other resources runs alone.
     """
     return _ask(search, "continue", trial, values)
 
 
 def _ask(search: str, action: str, trial: int | None, values: tuple[str, ...] = ()) -> int:
     from orchestrator.tune.requests import Request, send
+    from orchestrator.tune.settings import POPULATIONS
 
     folder, record = _found(search)
-    if record["status"] != "running" or not _is_driven(folder):
+    is_driven = record["status"] == "running" and _is_driven(folder)
+    if not is_driven and (action != "continue" or record["status"] == "done"):
         raise UserError(
             f"{search} does not run now (it is {record['status']}); `orchestrator resume` continues a search that was "
             "interrupted, and `--fresh` or another `num_samples` starts one that is done anew."
         )
     settings = _settings(folder)
-    given = _checked(settings, _parsed(values))
-    if action == "add" and settings.search.name == "pbt":
-        raise UserError("a population is complete from its start; no trial can be added to `search: pbt`.")
+    given = _checked(settings, _parsed(values), action)
+    if action != "stop" and settings.search.name in POPULATIONS:
+        done = {"add": "added", "pause": "paused", "continue": "continued"}[action]
+        raise UserError(
+            f"the trials of `search: {settings.search.name}` begin together and exchange their weights as they go on; "
+            f"none can be {done}. `orchestrator tune stop {search}` ends the search, and Ctrl-C rests it as a whole."
+        )
     if trial is not None and trial not in _trials(folder):
         raise UserError(f"{search} has no trial {trial}; `orchestrator tune show {search}` lists those there are.")
     searched = {key: value for key, value in given.items() if action == "add" or key in settings.space}
@@ -145,6 +154,7 @@ def _ask(search: str, action: str, trial: int | None, values: tuple[str, ...] = 
     send(folder, Request(action, trial, searched, others))
     click.echo(
         f"asked {record['name']} to {action} {f'trial {trial}' if trial else 'a trial' if action == 'add' else 'it'}"
+        + ("" if is_driven else "; `orchestrator resume` does it")
     )
     return 0
 
@@ -161,12 +171,14 @@ def _parsed(texts: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
-def _checked(settings: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """Refuse values that no trial could be made with."""
-    from orchestrator.pipeline.tune_checks import value_faults
+def _checked(settings: Any, values: dict[str, Any], action: str) -> dict[str, Any]:
+    """Refuse values that no trial could be made with; resources are for one that is tried again."""
+    from orchestrator.pipeline.tune_checks import fixed_fault, value_faults
 
     base = settings.base.model_dump(mode="json", exclude_unset=True)
-    faults = [message for _, message in value_faults((), values, base)] if values else []
+    asked = [key for key in values if not (action == "continue" and key.startswith(RETRIED))]
+    faults = [fault for fault in map(fixed_fault, asked) if fault]
+    faults = faults or ([message for _, message in value_faults((), values, base)] if values else [])
     if faults:
         raise ConfigError("; ".join(faults) + ".")
     return values
@@ -238,7 +250,10 @@ def _find_lr(file: Path, stage: str | None, steps: int, overrides: tuple[str, ..
     if as_json:
         print_json(found.to_json())
         return 0
-    click.echo(f"{name}: the loss falls fastest at lr {found.steepest:.3g}, is least at {found.lowest:.3g}")
+    click.echo(
+        f"{name}: the loss begins to fall at lr {found.begin:.2g}, falls fastest at {found.steepest:.2g}, "
+        f"and is least at {found.lowest:.2g}"
+    )
     click.echo(
         f"try loop.optimizer.lr {found.suggested:.2g}, or search it between {found.lower:.1g} and {found.lowest:.1g}"
     )

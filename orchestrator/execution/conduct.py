@@ -6,12 +6,11 @@ from typing import Any
 
 from engine.failures import error_from_note, note_failure
 from engine.job import FAILURE_FILE, STOP_FILE, EvaluateJob, TrainJob
-from engine.journal import JOURNAL_FILE
+from engine.journal import JOURNAL_FILE, read_records
 from engine.settings import FailureSettings, ResourceSettings
 from foundation.errors import Interrupted, OrchestratorError
 from orchestrator.cluster import Cluster, check_resources
 from orchestrator.execution.signals import on_stop
-from orchestrator.tracking.journal_writer import read_records
 
 POLL_S = 0.25
 Record = dict[str, Any]

@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.catalog import entry, load
 from foundation.errors import DataError
+from orchestrator.execution.class_checks import check_classes
 from orchestrator.execution.folders import StageRecord, latest_stage_record, load_stage_record, stage_folder
 from orchestrator.pipeline.addresses import FILE_SCHEME, REGISTRY_SCHEME
 from orchestrator.pipeline.fingerprint import code_version, fingerprint_of, fingerprint_parts
@@ -73,7 +74,9 @@ def plan(
     for name in loaded.order:
         if name in wanted:
             planned[name] = _plan_stage(loaded, name, planned, fresh, resolve_version)
-    _check_data(loaded, [name for name, stage in planned.items() if stage.action != "skip"])
+    to_run = [name for name, stage in planned.items() if stage.action != "skip"]
+    _check_data(loaded, to_run)
+    check_classes(loaded, to_run)
     return list(planned.values())
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from engine import catalog
 from engine.job import STOP_FILE
-from foundation.errors import Interrupted, OrchestratorError, RunFailed
+from foundation.errors import Interrupted, OrchestratorError, RunFailed, UserError
 from orchestrator.cluster import Cluster
 from orchestrator.execution.ensemble import run_ensemble
 from orchestrator.execution.folders import RunRecord, StageRecord, origin
@@ -17,6 +17,7 @@ from orchestrator.execution.plan import PlannedStage, splits_of
 from orchestrator.execution.stages import Context, StageResult, run_evaluate, run_register, run_train
 from orchestrator.execution.summary import RunSummary
 from orchestrator.execution.tune import run_tune
+from orchestrator.pipeline.blame import located
 from orchestrator.pipeline.load import LoadedPipeline
 from orchestrator.pipeline.settings import DataStage, EnsembleStage, EvaluateStage, RegisterStage, TrainStage, TuneStage
 from orchestrator.registry import resolve_version
@@ -98,6 +99,8 @@ class Session:
             status = _status_of(error)
             record.ended("interrupted" if status == "KILLED" else "failed", message=str(error)).save(planned.folder)
             run.finish(status)
+            if isinstance(error, UserError):
+                raise located(error, self.loaded, planned.name) from error
             if isinstance(error, OrchestratorError | KeyboardInterrupt):
                 raise
             logger.exception("stage %s failed", planned.name)

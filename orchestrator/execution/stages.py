@@ -111,7 +111,7 @@ def run_evaluate(context: Context, planned: PlannedStage, stage: EvaluateStage, 
     )
     outcome = conduct("evaluate", job, stage.resources, FailureSettings(), context.cluster, planned.name, context.show)
     draw = catalog.load(catalog.entry(manifest.task).report)
-    spec = TaskSpec(manifest.task, manifest.settings, data)
+    spec = TaskSpec(manifest.task, {**manifest.settings, **stage.overrides}, data)
     predictions = planned.folder / PREDICTIONS_FILE
     drawn: list[Path] = draw(spec, manifest.classes, stage.split, predictions, planned.folder / PICTURES)
     tables = [path for path in drawn if path.suffix == ".csv"]

@@ -14,8 +14,10 @@ from orchestrator.execution.stages import BUNDLE, PICTURES, Context, StageResult
 from orchestrator.pipeline.settings import TuneStage
 from orchestrator.text_table import number
 from orchestrator.tracking.runs import StageRun
+from orchestrator.tune.board import Board
 from orchestrator.tune.goals import goals_of
 from orchestrator.tune.ledger import SETTINGS_FILE, Trial
+from orchestrator.tune.settings import POPULATIONS
 from orchestrator.tune.table import headline, table
 from orchestrator.tune.words import described
 
@@ -50,15 +52,21 @@ def run_tune(context: Context, planned: PlannedStage, stage: TuneStage, run: Sta
         session=str(time.time_ns()),
         lineage=lineage_of(context, planned, run.run_id),
         addresses=local_addresses([written, stage.model_dump(mode="json")], context),
-        is_population=stage.search.name == "pbt",
+        is_population=stage.search.name in POPULATIONS,
     )
 
-    def tell(text: str) -> None:
-        context.show({"kind": "event", "name": "tune", "message": text})
+    def tell(text: str, event: str = "tune") -> None:
+        context.show({"kind": "event", "name": event, "message": text})
 
-    runs = TrialRuns(context.tracker, run, planned.name, order)
+    board = Board()
+
+    def prepare(steward: Any) -> None:
+        runs.attach(steward)
+        steward.note = lambda text: tell(text, "trial")
+
+    runs = TrialRuns(context.tracker, run, planned.name, order, stage.space)
     steward = run_sweep(
-        stage, goals, order, resources, base.loop.epochs, runs.attach, lambda s: _show(context, stage, s), tell
+        stage, goals, order, resources, base.loop.epochs, prepare, lambda s: _show(context, stage, board, s), tell
     )
     if steward.is_halted:
         raise Interrupted("stopped; every trial is kept where it was. `orchestrator resume` carries on.")
@@ -87,9 +95,8 @@ def of_one_trial(resources: ResourceSettings) -> ResourceSettings:
     return resources.model_copy(update={"num_workers": 1}) if resources.num_workers == 0 else resources
 
 
-def _show(context: Context, stage: TuneStage, steward: Any) -> None:
-    trials = dict(steward.ledger.trials)
+def _show(context: Context, stage: TuneStage, board: Board, steward: Any) -> None:
+    trials, goals, epochs = dict(steward.ledger.trials), steward.goals, stage.base.loop.epochs
     if trials:
-        first = headline(stage, trials, steward.goals, steward.max_concurrent)
-        lines = [first, *table(trials.values(), steward.goals, stage.base.loop.epochs).splitlines()]
-        context.show({"kind": "board", "lines": lines})
+        first = headline(stage, trials, goals, epochs, steward.max_concurrent, steward.budget_left_s)
+        context.show({"kind": "board", "lines": [first, *board.lines(trials, goals, epochs)]})

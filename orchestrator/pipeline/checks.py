@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.catalog import TASKS
+from engine.catalog import TASKS, load
 from foundation.errors import ConfigError
 from orchestrator.pipeline import addresses, graph
+from orchestrator.pipeline.effect_checks import effect_faults
 from orchestrator.pipeline.ensemble_checks import BUNDLE_FILE, ensemble_faults
 from orchestrator.pipeline.evaluate_checks import evaluate_faults
 from orchestrator.pipeline.metric_checks import metric_faults
@@ -17,6 +18,8 @@ from orchestrator.tracking.location import tracking_uri
 Found = Iterator[tuple[KeyPath, str]]
 
 RESERVED_ALIAS = "latest"
+MODEL_HOLDERS = ("evaluate", "register")
+"""Kinds of stages whose `model` is an address."""
 EQUALISING = ("class_balanced", "oversample", "undersample")
 """Samplers after which no class is rare any more."""
 
@@ -40,6 +43,7 @@ def find_faults(data: Any, folder: Path) -> Found:
     yield from evaluate_faults(stages, folder)
     yield from tune_faults(stages)
     yield from metric_faults(stages)
+    yield from effect_faults(stages, data_sets)
     for name, data_set in data_sets.items():
         yield from _data_faults(("data", name), _mapping(data_set), folder)
     if "stages" in data and data["stages"] == {}:
@@ -99,7 +103,9 @@ def _stage_faults(stages: Mapping[str, Any], data_sets: Mapping[str, Any], folde
 
 
 def _address_faults(path: KeyPath, text: str, kind: Any, folder: Path) -> Found:
-    is_model = (len(path) == 3 and path[-1] == "model") or (len(path) == 4 and path[-2] == "models")
+    is_model = (len(path) == 3 and path[-1] == "model" and kind in MODEL_HOLDERS) or (
+        len(path) == 4 and path[-2] == "models"
+    )
     if path[-1] != "weights" and not is_model:
         return
     schemes = addresses.WEIGHTS_SCHEMES
@@ -141,12 +147,33 @@ def _combination_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:
 
 def _transform_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:
     transforms = _mapping(stage.get("augment")).get("transforms")
-    is_list = isinstance(transforms, list) and all(isinstance(item, dict) for item in transforms)
-    if transforms and is_list:
+    if transforms and isinstance(transforms, list) and all(map(_is_named, transforms)):
         from vision.augment.check import validate_transforms  # slow: imports albumentations
 
-        for message in validate_transforms(transforms, with_boxes=_has_boxes(stage)):
+        faults = validate_transforms(transforms, with_boxes=_has_boxes(stage))
+        size = _image_size(stage)
+        if not faults and size is not None:
+            from vision.augment.transform_trial import trial_problems
+
+            faults = trial_problems(transforms, size, with_boxes=_has_boxes(stage))
+        for message in faults:
             yield path, message
+
+
+def _is_named(transform: Any) -> bool:
+    """Whether a transform is written as `Name: {argument: value}`; the types report any other."""
+    return isinstance(transform, dict) and len(transform) == 1 and isinstance(next(iter(transform.values())), dict)
+
+
+def _image_size(stage: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The (height, width) that a stage's images are augmented to; None where it is not given rightly."""
+    task = stage.get("task")
+    if not isinstance(task, str) or task not in TASKS:
+        return None
+    match stage.get("image_size", load(TASKS[task].settings).model_fields["image_size"].default):
+        case [int(height), int(width)] if height > 0 and width > 0:
+            return height, width
+    return None
 
 
 def _sampler_faults(path: KeyPath, stage: Mapping[str, Any]) -> Found:

@@ -90,7 +90,7 @@ def _of_other_sight(path: KeyPath, models: list[str], stages: Mapping[str, Any],
 
 def _sight(task: Any, settings: Mapping[str, Any]) -> tuple[str, str] | None:
     """How an image is resized, and its shape, in the user's words; None where the settings do not tell."""
-    if task not in TASKS or not TASKS[task].ensemble or not settings:
+    if not isinstance(task, str) or task not in TASKS or not TASKS[task].ensemble or not settings:
         return None
     fields = load(TASKS[task].settings).model_fields
     size, resize = (settings.get(key, fields[key].default) for key in ("image_size", "resize"))

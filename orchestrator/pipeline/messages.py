@@ -83,7 +83,7 @@ def _longest_match(location: Sequence[str | int], value: Any) -> KeyPath:
 
 def _is_other_alternative(path: KeyPath, details: list[ErrorDetails], by_path: dict[KeyPath, Any]) -> bool:
     """Whether `details` only say that `path` is not one alternative, while another one got further in."""
-    is_wrong_type = all(detail["type"].endswith("_type") for detail in details)
+    is_wrong_type = all(detail["type"].endswith("_type") or detail["type"] == "literal_error" for detail in details)
     return is_wrong_type and any(len(other) > len(path) and other[: len(path)] == path for other in by_path)
 
 
@@ -92,6 +92,9 @@ def _message(path: KeyPath, details: list[ErrorDetails], known: KnownKeys) -> st
         if detail["type"] in _SPECIAL:
             return _SPECIAL[detail["type"]](path, detail, known)
     expected = dict.fromkeys(_expectation(detail) for detail in details)
+    given = details[0]["input"]
+    if details[0]["type"] == "model_attributes_type" and isinstance(given, str) and "name" in known(path):
+        return f"expected a mapping of keys such as {{name: {given}}}, got {described(given)}"
     return f"expected {' or '.join(expected)}, got {described(details[0]['input'])}{_nearest_choice(details)}"
 
 

@@ -28,6 +28,18 @@ def metric_faults(stages: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
                 is_ensemble = _mapping(stages.get(measured_by)).get("kind") == "ensemble"
                 families = ENSEMBLE_FAMILIES if is_ensemble else ()
                 yield from _faults(place, metric, task, families, is_compared=gate.get("vs") is not None)
+                yield from _bound_faults(place[:-1], gate, metric, task)
+
+
+def _bound_faults(path: KeyPath, gate: Mapping[str, Any], metric: str, task: Any) -> Iterator[tuple[KeyPath, str]]:
+    """Yield bounds that were meant in per cent."""
+    entry = TASKS.get(task) if isinstance(task, str) else None
+    if entry is None or metric not in entry.metrics or metric in entry.lower_is_better:
+        return
+    for key in ("min", "max"):
+        bound = gate.get(key)
+        if isinstance(bound, int | float) and not isinstance(bound, bool) and bound > 1:
+            yield (*path, key), f"{metric} lies between 0 and 1, got {bound:g}; 95 % are 0.95"
 
 
 def _faults(

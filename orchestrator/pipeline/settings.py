@@ -27,7 +27,7 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """A name that also serves as a folder and in an address: letters, digits, `_` and `-`."""
 
 AS_TRAINED: Literal["as_trained"] = "as_trained"
-OVERRIDES = ("tiling", "test_time")
+OVERRIDES = ("tiling", "test_time", "max_detections")
 """Keys of an evaluate stage that may count instead of the model's own."""
 
 GateMetric = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\..+$")]
@@ -82,6 +82,8 @@ class EvaluateStage(StrictModel):
     model's own; null = each image as a whole; as_trained = as the model's own settings say."""
     test_time: JsonDict | Literal["as_trained"] = AS_TRAINED
     """Several passes over each image: the keys of the train stage's `test_time`, in place of the model's own."""
+    max_detections: PositiveInt | Literal["as_trained"] = AS_TRAINED
+    """So many detections of an image are reported and count, in place of the model's own number; detection only."""
     resources: ResourceSettings = ResourceSettings(num_workers=0)
     """On how many workers, and what each of them gets; by default in this process."""
 

@@ -1,11 +1,9 @@
 """From a stage's journal to metric points, and the thread that carries them to MLflow while the stage runs."""
 
-import json
 import logging
 import math
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from orchestrator.tracking.operations import Point, valid_key
@@ -13,35 +11,7 @@ from orchestrator.tracking.operations import Point, valid_key
 logger = logging.getLogger(__name__)
 
 POLL_S = 1.0
-LINES_PER_BATCH = 200
 NOT_POINTS = frozenset({"kind", "attempt", "time", "step", "metrics"})
-
-
-def read_records(journal: Path, offset: int, limit: int = LINES_PER_BATCH) -> tuple[list[dict[str, Any]], int]:
-    """Read up to `limit` whole lines from byte `offset` on.
-
-    Returns:
-        The records, and the offset behind the last one. A half-written last line is left for the next call;
-        a line that is no JSON (a writer was killed in it) is skipped. A journal shorter than `offset` was begun
-        anew and is read from its start.
-    """
-    if not journal.exists():
-        return [], offset
-    if journal.stat().st_size < offset:
-        offset = 0
-    records: list[dict[str, Any]] = []
-    with journal.open("rb") as stream:
-        stream.seek(offset)
-        for _ in range(limit):
-            line = stream.readline()
-            if not line.endswith(b"\n"):
-                break
-            offset += len(line)
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                logger.warning("%s: skipped a line that is no JSON, before byte %d", journal, offset)
-    return records, offset
 
 
 def points_from_record(record: dict[str, Any]) -> list[Point]:

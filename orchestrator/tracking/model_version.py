@@ -13,8 +13,10 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelOutput, Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
+from mlflow.models import Model, ModelSignature
+from mlflow.types.schema import ParamSchema, ParamSpec
 
+from engine.catalog import TASKS
 from orchestrator.tracking.client import CallRefused, Client
 from orchestrator.tracking.operations import valid_key
 from orchestrator.tracking.provenance import PACKAGE, package_version
@@ -27,6 +29,16 @@ LOADER_MODULE = "deploy.pyfunc"
 def requirements() -> list[str]:
     """Return what a process needs to load a bundle; given to MLflow so that it infers nothing."""
     return [f"{package}=={package_version(package)}" for package in (PACKAGE, "torch", "torchvision")]
+
+
+def signature(task: str | None) -> ModelSignature | None:
+    """Declare what `predict` takes besides images: MLflow drops parameters that a model does not declare.
+
+    Images are not declared, because MLflow would then refuse all but one kind of them.
+    """
+    options = TASKS[task].predict_options if task in TASKS else ()
+    schema = ParamSchema([ParamSpec(name, kind, None) for name, kind in options])
+    return ModelSignature(params=schema) if options else None
 
 
 def create_version(
@@ -44,7 +56,7 @@ def create_version(
             folder,
             loader_module=LOADER_MODULE,
             data_path=str(bundle),
-            mlflow_model=Model(run_id=run_id, model_id=model_id),
+            mlflow_model=Model(run_id=run_id, model_id=model_id, signature=signature(tags.get("task"))),
             pip_requirements=requirements(),
             metadata={key: tags[key] for key in ("task", "sha256") if key in tags},
         )

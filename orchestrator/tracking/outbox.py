@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engine.journal import read_records
 from foundation.errors import InfrastructureError
 from orchestrator.tracking.client import CallRefused, Client
-from orchestrator.tracking.journal_writer import fresh_points, points_from_record, read_records
+from orchestrator.tracking.journal_writer import fresh_points, points_from_record
 from orchestrator.tracking.operations import OPERATIONS, create_run, log_points
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """The learning-rate range test: train a few steps at a rate that rises tenfold again and again, and watch the loss.
 
-Source: Smith 2017, arXiv:1506.01186, section 3.3; the smoothed loss and the steepest point as in Gugger 2018.
+Source: Smith 2017, arXiv:1506.01186, section 3.3; a rate in the middle of the fall as fastai's `valley` proposes it.
 """
 
 import math
@@ -24,13 +24,19 @@ from engine.task import Task, TaskSpec
 from foundation.errors import ConfigError, RunFailed
 from orchestrator.pipeline.load import LoadedPipeline
 from orchestrator.pipeline.problems import nearest
-from orchestrator.pipeline.settings import TrainStage
+from orchestrator.pipeline.settings import TrainStage, TuneStage
 
-LOWEST, HIGHEST = 1e-7, 10.0
+LOWEST, HIGHEST = 1e-6, 10.0
 SMOOTHING = 0.9
 """Share of the running mean that the next step keeps; what is missing at the start is made up for."""
 DIVERGED = 4.0
-"""The test ends when the smoothed loss is this many times its lowest."""
+"""The test ends when the running mean of the loss is this many times its lowest."""
+WINDOW = 0.25
+"""Standard deviation, in powers of ten of the rate, of the window in which a line is laid through the losses."""
+CEILING = 1.2
+"""Losses beyond this many times the first ones count as that: how far they diverge says nothing."""
+FALLEN = 0.15
+"""The fall has begun when this share of it is behind."""
 FOLDER = "lr-find"
 PICTURE = "lr_find.png"
 LEAST_POINTS = 10
@@ -42,7 +48,11 @@ class RangeTest:
 
     rates: list[float]
     losses: list[float]
-    """Smoothed."""
+    """As they were measured, one for each rate."""
+    smooth: list[float]
+    """Of lines laid through the losses around each rate; diverging ones count as `CEILING` times the first."""
+    begin: float
+    """From where on the loss falls."""
     steepest: float
     """Where the loss falls fastest by the rate's logarithm."""
     lowest: float
@@ -51,13 +61,13 @@ class RangeTest:
 
     @property
     def suggested(self) -> float:
-        """A rate to train with: the steepest one, and at most a tenth of that with the least loss."""
-        return min(self.steepest, self.lowest / 10.0)
+        """A rate to train with: the middle of the fall, and at most a tenth of that with the least loss."""
+        return min(math.sqrt(self.begin * self.lowest), self.lowest / 10.0)
 
     @property
     def lower(self) -> float:
         """Where a search may begin."""
-        return self.suggested / 10.0
+        return min(self.begin, self.suggested / 3.0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -65,19 +75,21 @@ class RangeTest:
 
 
 def chosen_stage(loaded: LoadedPipeline, name: str | None) -> tuple[str, TrainStage]:
-    """Return the train stage to test.
+    """Return the train stage to test; of a search its base.
 
     Raises:
         ConfigError: if there is none of that name, or several to choose from.
     """
-    stages = {key: stage for key, stage in loaded.pipeline.stages.items() if isinstance(stage, TrainStage)}
-    if name is None and len(stages) == 1:
-        return next(iter(stages.items()))
-    if name is None or name not in stages:
+    stages = loaded.pipeline.stages.items()
+    known = {key: stage.base if isinstance(stage, TuneStage) else stage for key, stage in stages}
+    trained = {key: stage for key, stage in known.items() if isinstance(stage, TrainStage)}
+    if name is None and len(trained) == 1:
+        return next(iter(trained.items()))
+    if name is None or name not in trained:
         given = "give --stage" if name is None else f"there is no train stage {name!r}"
-        hint = nearest(name or "", list(stages)) or f"; train stages: {', '.join(stages) or 'none'}"
+        hint = nearest(name or "", list(trained)) or f"; train stages and searches: {', '.join(trained) or 'none'}"
         raise ConfigError(f"{given}{hint}.")
-    return name, stages[name]
+    return name, trained[name]
 
 
 def find_lr(loaded: LoadedPipeline, name: str, stage: TrainStage, steps: int) -> RangeTest:
@@ -92,26 +104,56 @@ def find_lr(loaded: LoadedPipeline, name: str, stage: TrainStage, steps: int) ->
     job = _job(loaded, stage, folder)
     rates, losses = _measure(job, InProcessRuntime(stage.resources.use_gpu), steps)
     found = read_off(rates, losses, str(folder / PICTURE))
-    _draw(found, folder / PICTURE)
+    draw(found, folder / PICTURE)
     return found
 
 
 def read_off(rates: list[float], losses: list[float], picture: str) -> RangeTest:
-    """Smooth the losses and find where they fall fastest and are least.
+    """Smooth the losses and find where they begin to fall, fall fastest and are least.
 
     Raises:
-        RunFailed: if there are too few finite losses.
+        RunFailed: if there are too few finite losses, or they do not fall.
     """
     if len(losses) < LEAST_POINTS:
         raise RunFailed(
             f"the loss became no number after {len(losses)} steps, at a learning rate of {LOWEST:g} and a little. Look "
             "at the data with `orchestrator data check`, or set loop.precision: fp32."
         )
-    smooth = smoothed(losses)
+    smooth, slopes = local_lines(np.log10(rates), np.minimum(losses, CEILING * float(np.mean(losses[:LEAST_POINTS]))))
     least = int(np.argmin(smooth))
-    slopes = np.gradient(smooth[: max(least + 1, 3)], np.log(rates[: max(least + 1, 3)]))
-    steepest = int(np.argmin(slopes))
-    return RangeTest(list(rates), [float(value) for value in smooth], rates[steepest], rates[least], picture)
+    first = float(np.median(smooth[: max(1, least // 2)]))
+    if least == 0 or first <= smooth[least]:
+        raise RunFailed(
+            f"the loss falls at no learning rate between {LOWEST:g} and {rates[-1]:.2g}, so there is none to suggest. "
+            "Take more --steps, or look at the data with `orchestrator data check`."
+        )
+    is_high = smooth[:least] > first - FALLEN * (first - smooth[least])
+    begin = int(np.flatnonzero(is_high)[-1])
+    steepest = begin + int(np.argmin(slopes[begin : least + 1]))
+    found = (rates[begin], rates[steepest], rates[least], picture)
+    return RangeTest(list(rates), list(losses), [float(value) for value in smooth], *found)
+
+
+def local_lines(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lay a line through the values around each place, by least squares with weights of a Gaussian window.
+
+    Args:
+        places: (N,) float64, powers of ten.
+        values: (N,) float64.
+
+    Returns:
+        (N,) heights of the lines at their places, (N,) slopes.
+    """
+    heights, slopes = np.empty(len(places)), np.empty(len(places))
+    for index, place in enumerate(places):
+        away = places - place
+        weight = np.exp(-0.5 * (away / WINDOW) ** 2)
+        weight /= weight.sum()
+        centre, mean = weight @ away, weight @ values
+        spread = weight @ (away - centre) ** 2
+        slopes[index] = (weight @ ((away - centre) * (values - mean))) / spread
+        heights[index] = mean - slopes[index] * centre
+    return heights, slopes
 
 
 def smoothed(losses: list[float]) -> np.ndarray:
@@ -186,31 +228,30 @@ def _step(state: TrainState, job: TrainJob, rate: float) -> None:
     state.optimizer.zero_grad(set_to_none=True)
 
 
-def _draw(found: RangeTest, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def draw(found: RangeTest, path: Path) -> None:
+    """Draw the losses and what was read off them."""
+    from matplotlib.ticker import FixedLocator
 
-    figure = Figure(figsize=(8.0, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot(found.rates, found.losses, color="#1f5fa8", linewidth=1.8)
+    from orchestrator.tune.canvas import BLUE, DPI, GREY, ORANGE, blank  # matplotlib
+
+    figure, axes = blank("Loss at a rising learning rate", "learning rate", "training loss")
+    axes.scatter(found.rates, found.losses, color=BLUE, s=9, alpha=0.35, linewidths=0)
+    axes.plot(found.rates, found.smooth, color=BLUE, linewidth=2.0)
     axes.set_xscale("log")
-    axes.set_title("Loss at a rising learning rate", loc="left", fontsize=13, fontweight="bold")
-    axes.set_xlabel("learning rate")
-    axes.set_ylabel("training loss, running mean")
-    low, high = min(found.losses), max(found.losses[: max(LEAST_POINTS, found.rates.index(found.lowest) + 1)])
-    axes.set_ylim(low - 0.05 * (high - low), high + 0.4 * (high - low))
-    for rate, text in ((found.steepest, "falls fastest"), (found.lowest, "least"), (found.suggested, "suggested")):
-        axes.axvline(rate, color="#d9722b" if text == "suggested" else "#9ca3af", linewidth=1.2)
+    seen = found.losses[: max(LEAST_POINTS, found.rates.index(found.lowest) + 1)]
+    low, high = min(found.smooth), float(np.quantile(seen, 0.95))
+    axes.set_ylim(low - 0.15 * (high - low), high + 0.35 * (high - low))
+    marks: dict[float, list[str]] = {}
+    for rate, text in ((found.suggested, "suggested"), (found.steepest, "falls fastest"), (found.lowest, "least")):
+        marks.setdefault(rate, []).append(text)
+    box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+    axes.axvspan(found.lower, found.lowest, color=ORANGE, alpha=0.08, linewidth=0)
+    for row, (rate, words) in enumerate(sorted(marks.items())):
+        axes.axvline(rate, color=ORANGE if "suggested" in words else GREY, linewidth=1.2)
         axes.annotate(
-            f"{text}\n{rate:.2g}",
-            (rate, 0.98),
-            (4, 0),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            va="top",
-            fontsize=9,
-        )
-    axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    figure.savefig(path, dpi=130)
+            f" {', '.join(words)}: {rate:.2g} ", (rate, 0.97 - 0.07 * row), (5, 0), xycoords=("data", "axes fraction"),
+            textcoords="offset points", va="top", fontsize=9, bbox=box,
+        )  # fmt: skip
+    axes.xaxis.set_major_locator(FixedLocator([10.0**power for power in range(-6, 2)]))
+    axes.set_xlim(LOWEST, max(found.rates[-1], found.lowest) * 1.5)
+    figure.savefig(path, dpi=DPI)

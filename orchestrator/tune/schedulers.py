@@ -7,32 +7,35 @@ from ray import tune
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
-    HyperBandForBOHB,
     MedianStoppingRule,
     PopulationBasedTraining,
     TrialScheduler,
 )
 
+from orchestrator.tune.diary import Diary
 from orchestrator.tune.goals import Goals
+from orchestrator.tune.hyperband import RememberedHyperband
+from orchestrator.tune.population import Population
 from orchestrator.tune.searchers import EPOCH, VALUE
 from orchestrator.tune.settings import (
     AshaScheduler,
     HyperbandScheduler,
     MedianScheduler,
-    PopulationSearch,
+    Pb2Search,
+    PbtSearch,
     SweepSettings,
     domain_kind,
 )
 from orchestrator.tune.space import Space
 
 
-def build_scheduler(settings: SweepSettings, goals: Goals, epochs: int) -> TrialScheduler:
-    """Build what `scheduler` names, or the exchange of `search: pbt`; it leaves trials alone after their last epoch.
+def build_scheduler(settings: SweepSettings, goals: Goals, epochs: int, seed: int) -> TrialScheduler:
+    """Build what `scheduler` names, or the exchange of a population; it leaves trials alone after their last epoch.
 
     Args:
         epochs: of a full trial.
     """
-    scheduler = _build(settings, goals, epochs)
+    scheduler = _build(settings, goals, epochs, seed)
     decide = scheduler.on_trial_result
 
     def decide_before_the_end(controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -46,7 +49,7 @@ def build_scheduler(settings: SweepSettings, goals: Goals, epochs: int) -> Trial
     return scheduler
 
 
-def _build(settings: SweepSettings, goals: Goals, epochs: int) -> TrialScheduler:
+def _build(settings: SweepSettings, goals: Goals, epochs: int, seed: int) -> TrialScheduler:
     watched = {"time_attr": EPOCH, "metric": VALUE, "mode": goals.modes[0]}
     match settings.scheduler:
         case AshaScheduler() as asha:
@@ -64,20 +67,34 @@ def _build(settings: SweepSettings, goals: Goals, epochs: int) -> TrialScheduler
             )
         case HyperbandScheduler() as hyperband:
             # Ray's other HyperBand fills brackets with trials that live at the same time only; few CPUs never do.
-            return HyperBandForBOHB(
+            return RememberedHyperband(
                 **watched, max_t=epochs, reduction_factor=hyperband.reduction_factor, stop_last_trials=False
             )
-    if isinstance(settings.search, PopulationSearch):
-        return PopulationBasedTraining(
-            **watched,
-            perturbation_interval=settings.search.every_epochs,
-            quantile_fraction=settings.search.quantile,
-            resample_probability=settings.search.resample,
-            hyperparam_mutations={"values": ray_space(settings.space)},
-            custom_explore_fn=partial(_kept_inside, settings.space),
-            log_config=False,
-            require_attrs=False,
-        )
+    exchange = {
+        **watched,
+        "hyperparam_mutations": {"values": ray_space(settings.space)},
+        "custom_explore_fn": partial(_kept_inside, settings.space),
+        "log_config": False,
+        "require_attrs": False,
+    }
+    match settings.search:
+        case PbtSearch() as pbt:
+            return Population(
+                None,
+                seed,
+                **exchange,
+                perturbation_interval=pbt.every_epochs,
+                quantile_fraction=pbt.quantile,
+                resample_probability=pbt.resample,
+            )
+        case Pb2Search() as pb2:
+            return Population(
+                Diary(settings.space, pb2.every_epochs),
+                seed,
+                **exchange,
+                perturbation_interval=pb2.every_epochs,
+                quantile_fraction=pb2.quantile,
+            )
     return FIFOScheduler()
 
 

@@ -3,9 +3,10 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from foundation.settings import FromList, StrictModel, default_name
+from orchestrator.pipeline.problems import listed, nearest
 
 Bounds = Annotated[tuple[float, float], FromList]
 WholeBounds = Annotated[tuple[int, int], FromList]
@@ -65,6 +66,23 @@ def domain_kind(value: Any) -> str:
     return next((kind for kind in KINDS if kind in keys), KINDS[-1])
 
 
+def _of_one_kind(value: Any) -> Any:
+    """Refuse what says of no kind, or of several, which values a key may take."""
+    if isinstance(value, DomainBase):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a mapping such as {{loguniform: [1.0e-4, 0.1]}}, got {value!r}")
+    given = [key for key in value if key in KINDS]
+    if len(given) > 1:
+        raise ValueError(f"{listed(given, 'and')} stand side by side; a key takes its values from one of them")
+    if not given:
+        others = [str(key) for key in value if key != "when"]
+        wrong = f"unknown kind of values {others[0]!r}" if others else "it does not say which values"
+        hint = nearest(others[0].replace("_", ""), KINDS) if others else ""
+        raise ValueError(f"{wrong}; expected {listed(KINDS)}{hint}")
+    return value
+
+
 Domain = Annotated[
     Annotated[UniformDomain, Tag("uniform")]
     | Annotated[LogUniformDomain, Tag("loguniform")]
@@ -72,6 +90,7 @@ Domain = Annotated[
     | Annotated[LogIntegersDomain, Tag("logintegers")]
     | Annotated[ChoiceDomain, Tag("choice")],
     Discriminator(domain_kind),
+    BeforeValidator(_of_one_kind),
 ]
 """The values of one searched key."""
 
@@ -121,21 +140,39 @@ class ManualSearch(StrictModel):
 
 
 class PopulationSearch(StrictModel):
-    """Population based training (Jaderberg et al. 2017, arXiv:1711.09846): `num_samples` trials are trained at the same
-    pace; the worst take over the weights of the best, with changed values."""
+    """`num_samples` trials are trained at the same pace; the worst take over the weights of the best, with changed
+    values."""
 
-    name: Literal["pbt"]
     every_epochs: PositiveInt = 1
     """Epochs between two exchanges."""
     quantile: Annotated[float, Field(gt=0.0, le=0.5)] = 0.25
     """This share of the population, the worst, copies from the best of the same share."""
+
+
+class PbtSearch(PopulationSearch):
+    """Population based training (Jaderberg et al. 2017, arXiv:1711.09846): values change at random."""
+
+    name: Literal["pbt"]
+    """How the values of the next trial are found."""
     resample: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
     """How likely a value is drawn anew instead of being multiplied by 0.8 or 1.2."""
 
 
+class Pb2Search(PopulationSearch):
+    """Population based bandits (Parker-Holder et al. 2020, arXiv:2002.02518): numbers change to where a Gaussian
+    process over epochs and values expects most; choices change as in `pbt`. For small populations."""
+
+    name: Literal["pb2"]
+    """How the values of the next trial are found."""
+
+
+POPULATIONS = ("pbt", "pb2")
+"""Searches in which trials take over each other's weights."""
+
+
 SearchSettings = Annotated[
     Annotated[
-        RandomSearch | GridSearch | BayesSearch | BisectSearch | ManualSearch | PopulationSearch,
+        RandomSearch | GridSearch | BayesSearch | BisectSearch | ManualSearch | PbtSearch | Pb2Search,
         Discriminator("name"),
     ],
     default_name("random"),
@@ -233,7 +270,7 @@ class SweepSettings(StrictModel):
     @model_validator(mode="after")
     def _parts_fit(self) -> "SweepSettings":
         name, scheduler = self.search.name, self.scheduler.name
-        if name in ("pbt", "bisect", "manual") and scheduler != "none":
+        if name in (*POPULATIONS, "bisect", "manual") and scheduler != "none":
             raise ValueError(f"`search: {name}` goes by whole trials; leave `scheduler: {scheduler}` out")
         if isinstance(self.search, GridSearch | ManualSearch) and "num_samples" in self.model_fields_set:
             raise ValueError(f"`num_samples` has no effect with `search: {name}`, which says itself what is tried")
@@ -244,7 +281,7 @@ class SweepSettings(StrictModel):
         if isinstance(self.search, BisectSearch) and self.max_concurrent not in (None, 1):
             raise ValueError("`max_concurrent` has no effect with `search: bisect`, whose trials follow each other")
         if isinstance(self.search, PopulationSearch) and self.num_samples < 2:
-            raise ValueError("`search: pbt` needs a population: `num_samples` of 2 or more")
+            raise ValueError(f"`search: {name}` needs a population: `num_samples` of 2 or more")
         return self
 
 
@@ -261,7 +298,9 @@ def domain_faults(domain: StrictModel) -> str | None:
     kind = domain_kind(domain)
     values = getattr(domain, kind)
     if kind == "choice":
-        return None
+        texts = [repr(value) for value in values]
+        twice = next((text for text in texts if texts.count(text) > 1), None)
+        return f"{twice} stands among the choices twice" if twice else None
     low, high = values
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"the range {list(values)} is not finite"

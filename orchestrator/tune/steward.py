@@ -14,14 +14,15 @@ from pydantic import ValidationError
 from ray.tune.search import Searcher
 
 from engine.job import STOP_FILE
+from engine.settings import ResourceSettings
 from orchestrator.tune.goals import Goals, is_known, value_of
 from orchestrator.tune.ledger import OPEN, Ledger, Trial
 from orchestrator.tune.order import OUTCOME_FILE, SweepOrder, read_outcome
 from orchestrator.tune.requests import Request, take
 from orchestrator.tune.searchers import EXHAUSTED, most_trials, tell_end, tell_result
 from orchestrator.tune.settings import ManualSearch, SweepSettings
-from orchestrator.tune.verdict import verdict
-from orchestrator.tune.words import described
+from orchestrator.tune.verdict import verdict, verdict_on_death
+from orchestrator.tune.words import brief, described
 
 Tell = Callable[[str], None]
 
@@ -45,6 +46,11 @@ class Steward:
         """Trials of Ray Tune that have not ended, those it has paused included."""
         self.on_open: Callable[[Trial], None] = lambda _: None
         self.on_close: Callable[[Trial], None] = lambda _: None
+        self.note: Tell = lambda _: None
+        """Hears what a table of the trials shows by itself."""
+        self.shortage: Callable[[ResourceSettings], str | None] = lambda _: None
+        """Says what the cluster can never give."""
+        self._alone: int | None = None
         self._searcher = searcher
         self._is_exhausted = False
         self._asked: dict[int, str] = {}
@@ -64,10 +70,11 @@ class Steward:
         """The trial to run next; None while there is none now. `is_over` says whether there will be one."""
         with self._mutex:
             self.take_requests()
-            if self.is_halted or self.is_closing or self.active >= self.max_concurrent:
+            if self.is_halted or self.is_closing or self.active >= self.max_concurrent or self._must_wait():
                 return None
             trial = self._queued() or self._suggested()
             if trial is not None:
+                self._alone = trial.number if has_own_resources(trial) else None
                 folder = self.ledger.trial_folder(trial.number)
                 for name in (OUTCOME_FILE, STOP_FILE):
                     (folder / name).unlink(missing_ok=True)
@@ -97,11 +104,19 @@ class Steward:
                 self.tell(f"waiting; {what} goes on, and `orchestrator tune stop` ends the sweep")
             return not paused and not is_waiting
 
+    @property
+    def budget_left_s(self) -> float | None:
+        """Seconds of search that are left; None without a time budget."""
+        budget = self.settings.time_budget_s
+        return None if budget is None else budget - (time.monotonic() - self._started)
+
     def began(self, number: int) -> None:
         """A trial's process is about to train."""
         with self._mutex:
             if self.ledger.trials[number].status != "running":
-                self.on_open(self.ledger.write("started", number))
+                trial = self.ledger.write("started", number)
+                self.on_open(trial)
+                self.note(f"trial {number} runs: {described(trial.values)}")
 
     def evaluated(self, number: int, epoch: int, values: list[float]) -> None:
         """A trial reported an epoch."""
@@ -112,16 +127,17 @@ class Steward:
             self.ledger.write("result", number, epoch=epoch, values=values)
             self._pass_on(number, epoch, values)
 
-    def changed(self, number: int, epoch: int, values: dict[str, Any]) -> None:
-        """A population gave a trial other weights and values."""
+    def changed(self, number: int, epoch: int, values: dict[str, Any], source: int) -> None:
+        """A population gave a trial the weights of another one, `source`, after an epoch, and new values."""
         with self._mutex:
-            self.ledger.write("changed", number, epoch=epoch, values=values)
-            self.tell(f"trial {number} takes over better weights at epoch {epoch}: {described(values)}")
+            self.ledger.write("changed", number, epoch=epoch, values=values, source=source)
+            self.tell(f"trial {number} takes over trial {source}'s weights at epoch {epoch}: {described(values)}")
 
     def ended(self, number: int, error: str | None) -> None:
         """A trial's process is done with it; `error` = it died, or ended without a result."""
         with self._mutex:
             trial = self.ledger.trials[number]
+            self._alone = None if self._alone == number else self._alone
             if trial.status != "running" and not (trial.status == "waiting" and error):
                 return
             status, reason, result = self._verdict(trial, error)
@@ -154,9 +170,9 @@ class Steward:
         with self._mutex:
             for request in take(self.ledger.folder):
                 self._do(request)
-            budget = self.settings.time_budget_s
-            if budget is not None and not self.is_closing and time.monotonic() - self._started > budget:
-                self.close_down(f"the time budget of {budget:g} s is spent")
+            left_s = self.budget_left_s
+            if left_s is not None and left_s < 0 and not self.is_closing:
+                self.close_down(f"the time budget of {self.settings.time_budget_s:g} s is spent")
 
     # Inside
 
@@ -171,6 +187,11 @@ class Steward:
                 self._pass_on(number, record["epoch"], record["values"])
             elif event == "ended" and record["status"] not in ("waiting", "paused"):
                 self._close(number, record.get("result"))
+
+    def _must_wait(self) -> bool:
+        """Whether a trial runs alone, or waits to: beside others, one with other resources might wait for ever."""
+        waits = bool(self._queue) and has_own_resources(self.ledger.trials[self._queue[0]])
+        return self.active > 0 and (waits or self._alone is not None)
 
     def _queued(self) -> Trial | None:
         return self.ledger.trials[self._queue.popleft()] if self._queue else None
@@ -194,13 +215,17 @@ class Steward:
 
     def _is_refused(self, trial: Trial) -> bool:
         try:
-            self.order.stage(trial.values, trial.resources)
+            stage = self.order.stage(trial.values, trial.resources)
         except ValidationError as error:
-            _, reason = verdict(error)
-            self.tell(self._sentence(self.ledger.write("ended", trial.number, status="pruned", reason=reason)))
-            self._close(trial.number, None)
-            return True
-        return False
+            status, reason = verdict(error)
+        else:
+            lacking = self.shortage(stage.resources)
+            if lacking is None:
+                return False
+            status, reason = "failed", f"it {lacking}".removesuffix(".")
+        self.tell(self._sentence(self.ledger.write("ended", trial.number, status=status, reason=reason)))
+        self._close(trial.number, None)
+        return True
 
     def _pass_on(self, number: int, epoch: int, values: list[float]) -> None:
         if self.ledger.trials[number].origin == "search" and number not in self._told and is_known(values[:1]):
@@ -220,7 +245,7 @@ class Steward:
         outcome = read_outcome(self.ledger.trial_folder(trial.number))
         asked = self._asked.pop(trial.number, None)
         if outcome is None and error is not None:
-            return "failed", f"its process died: {error}", None
+            return *verdict_on_death(error), None
         if outcome is None:
             rule = self.settings.scheduler.name
             return "stopped", f"by {rule} after epoch {trial.epoch}", self._result(trial.number)
@@ -288,9 +313,14 @@ class Steward:
         found = ", ".join(
             f"{name} {value:.4g}" for name, value in zip(self.goals.names, trial.result or [], strict=False)
         )
-        why = f" ({trial.reason})" if trial.reason else ""
+        why = f" ({brief(trial.reason)})" if trial.reason else ""
         return f"trial {trial.number} {trial.status}{why}: {found or 'no result'}; {described(trial.values)}"
 
     def forget_ray(self) -> None:
         """Remove what Ray Tune kept of this run: the ledger and the trials' folders say everything."""
         shutil.rmtree(self.ledger.folder / "ray", ignore_errors=True)
+
+
+def has_own_resources(trial: Trial) -> bool:
+    """Whether a retry gave the trial other resources than the sweep's trials have."""
+    return any(key.partition(".")[0] == "resources" for key in trial.resources)

@@ -4,7 +4,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,21 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import BasicVariantGenerator, Searcher
 
 from engine.settings import ResourceSettings
+from orchestrator.capacity import Node, per_worker, room_for, shortage
 from orchestrator.execution.conduct import Work
 from orchestrator.execution.signals import on_stop
 from orchestrator.ray_train import wants_gpu
 from orchestrator.tune.goals import Goals
 from orchestrator.tune.ledger import Ledger
 from orchestrator.tune.order import SweepOrder, is_nested
+from orchestrator.tune.orphans import Orphans
+from orchestrator.tune.retelling import retell
 from orchestrator.tune.schedulers import build_scheduler
 from orchestrator.tune.searchers import build_searcher
 from orchestrator.tune.settings import PopulationSearch, SweepSettings
 from orchestrator.tune.steward import Steward
 from orchestrator.tune.trial import name_of, number_of, run_trial
+from orchestrator.tune.unsaved import Unsaved
 
 POLL_S = 0.25
 TOKEN = 2**20
@@ -43,13 +47,6 @@ TUNE_ENVIRONMENT = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
 }
 """Ray Tune prints, logs and saves nothing of its own: the display, the journals and the ledger do."""
-
-
-class Unsaved:
-    """Ray Tune pickles what it is given, for a recovery that the ledger takes care of here."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
 
 
 class SteeredSearch(Unsaved, Searcher):
@@ -85,19 +82,22 @@ class Messenger(Unsaved, TrialProgressCallback):
 
     def __init__(self, steward: Steward) -> None:
         self._steward = steward
+        self._orphans = Orphans()
 
     def on_step_begin(self, *_: Any, trials: list[RayTrial], **__: Any) -> None:
         """Count what runs, and look for requests."""
         self._steward.active = sum(trial.status in (RayTrial.PENDING, RayTrial.RUNNING) for trial in trials)
         self._steward.unfinished = sum(not trial.is_finished() for trial in trials)
         self._steward.take_requests()
+        self._orphans.remove()
 
     def on_trial_start(self, *_: Any, trial: RayTrial, **__: Any) -> None:
         """A process has the trial now; with other values than before where a population changed them."""
         number, values = number_of(str(trial)), trial.config["values"]
         known = self._steward.ledger.trials[number]
         if values != known.values:
-            self._steward.changed(number, _adopted_epoch(trial), values)
+            adopted = trial.latest_checkpoint_result.metrics  # as the other trial reported it
+            self._steward.changed(number, adopted["epoch"], values, adopted["trial"])
         self._steward.began(number)
 
     def on_trial_result(self, *_: Any, trial: RayTrial, result: dict[str, Any], **__: Any) -> None:
@@ -110,12 +110,9 @@ class Messenger(Unsaved, TrialProgressCallback):
 
     def on_trial_error(self, *_: Any, trial: RayTrial, **__: Any) -> None:
         """It is over without a result."""
-        text = str(trial.get_error() or "").strip().splitlines()
-        self._steward.ended(number_of(str(trial)), text[-1][:200] if text else "for no known reason")
-
-
-def _adopted_epoch(trial: RayTrial) -> int:
-    return int(trial.last_result.get("epoch", 0)) if trial.last_result else 0
+        self._orphans.expect()
+        path = Path(trial.error_file or "")  # here; `get_error` looks where Ray Tune copies it later
+        self._steward.ended(number_of(str(trial)), path.read_text() if path.is_file() else "")
 
 
 def run_sweep(
@@ -140,11 +137,15 @@ def run_sweep(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     ledger = Ledger(Path(order.folder))
     steward = Steward(settings, goals, ledger, order, build_searcher(settings, goals, order.seed), tell)
-    steward.max_concurrent = concurrency(settings, resources)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    steward.shortage = lambda wanted: shortage(wanted, nodes)
+    steward.max_concurrent = concurrency(settings, resources, nodes)
+    if settings.max_concurrent and settings.max_concurrent > steward.max_concurrent:
+        tell(f"the cluster has room for {steward.max_concurrent} trials at a time, not {settings.max_concurrent}")
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(steward.max_concurrent)
     prepare(steward)
-    scheduler = build_scheduler(settings, goals, epochs)
-    _retell(scheduler, ledger)
+    scheduler = build_scheduler(settings, goals, epochs, order.seed)
+    retell(scheduler, steward)
     work = Work(lambda: _fit(steward, scheduler, order, resources))
     try:
         with on_stop(lambda: _halt(steward)):
@@ -210,31 +211,11 @@ def _halt(steward: Steward) -> None:
     steward.tell("stopping all trials after this step, with checkpoints; press Ctrl-C again to stop at once")
 
 
-def _retell(scheduler: TrialScheduler, ledger: Ledger) -> None:
-    """Let a new scheduler know the results of trials that ended in an earlier run of the sweep."""
-    for trial in ledger.trials.values():
-        if trial.status not in ("done", "stopped") or not trial.results:
-            continue
-        stub = RayTrial("ended", stub=True, trial_id=f"ended{trial.number}")
-        if type(scheduler).__name__ not in ("AsyncHyperBandScheduler", "MedianStoppingRule"):
-            return
-        scheduler.on_trial_add(None, stub)
-        result = {}
-        for epoch, values in sorted(trial.results.items()):
-            result = {"epoch": epoch, "value": values[0]}
-            scheduler.on_trial_result(None, stub, result)
-        scheduler.on_trial_complete(None, stub, result)
-
-
-def concurrency(settings: SweepSettings, resources: ResourceSettings) -> int:
+def concurrency(settings: SweepSettings, resources: ResourceSettings, nodes: Sequence[Node]) -> int:
     """How many trials fit into the cluster at once, one at least, and no more than the settings allow."""
     workers = resources.num_workers
     count = max(1, workers[1] if isinstance(workers, tuple) else workers)
-    wanted = dict(resources.resources_per_worker)
-    if wants_gpu(resources):
-        wanted.setdefault("GPU", 1)
-    there = ray.cluster_resources()
-    room = min(int(there.get(name, 0) / (count * amount) + 1e-6) for name, amount in wanted.items())
+    room = room_for(per_worker(resources, wants_gpu(resources)), nodes) // count
     return max(1, min(room, settings.max_concurrent or room))
 
 
@@ -244,7 +225,4 @@ def _reserved(order: SweepOrder, resources: ResourceSettings, config: dict[str, 
         resources = order.stage(config["values"], config["resources"]).resources
     if is_nested(resources):
         return PlacementGroupFactory([{"memory": TOKEN}])
-    wanted = dict(resources.resources_per_worker)
-    if wants_gpu(resources):
-        wanted.setdefault("GPU", 1)
-    return PlacementGroupFactory([wanted])
+    return PlacementGroupFactory([per_worker(resources, wants_gpu(resources))])

@@ -9,7 +9,7 @@ from orchestrator.tune.goals import Goals, is_known, ranked
 from orchestrator.tune.ledger import Trial
 from orchestrator.tune.settings import GridSearch, ManualSearch, SweepSettings
 from orchestrator.tune.space import size
-from orchestrator.tune.words import short, shown
+from orchestrator.tune.words import brief, short_names, shown
 
 MAX_REASON = 60
 
@@ -30,16 +30,16 @@ def rows(trials: Iterable[Trial], goals: Goals, epochs: int) -> tuple[list[str],
     keys = list(dict.fromkeys(key for trial in trials for key in trial.values))
     ranking = [trial.number for trial in ranked(trials, goals)]
     ordered = sorted(trials, key=lambda t: (t.number not in ranking, _place(ranking, t.number), t.number))
-    head = ["trial", "status", "epoch", *goals.names, *(short(key) for key in keys), "s", "why"]
+    head = ["trial", "status", "epoch", *goals.names, *short_names(keys).values(), "s", "why"]
     body = [
         [
             str(trial.number) + ("*" if ranking[:1] == [trial.number] else ""),
             trial.status,
-            f"{trial.epoch}/{epochs}",
+            f"{trial.epoch}/{_length(trial, epochs)}",
             *_numbers(trial, goals),
             *(shown(trial.values[key]) if key in trial.values else "" for key in keys),
             f"{trial.running_s:.0f}",
-            trial.reason[:MAX_REASON],
+            brief(trial.reason, MAX_REASON),
         ]
         for trial in ordered
     ]
@@ -52,21 +52,53 @@ def table(trials: Iterable[Trial], goals: Goals, epochs: int, width: int | None 
     return aligned(head, body, width)
 
 
-def headline(settings: SweepSettings, trials: Mapping[int, Trial], goals: Goals, concurrency: int = 1) -> str:
+def headline(
+    settings: SweepSettings,
+    trials: Mapping[int, Trial],
+    goals: Goals,
+    epochs: int,
+    concurrency: int = 1,
+    budget_left_s: float | None = None,
+) -> str:
     """Return one line: how many trials are over, what is best, and for how long it will go on."""
     total = planned_trials(settings, trials)
     over = [trial for trial in trials.values() if trial.status not in ("waiting", "running", "paused")]
     running = [trial for trial in trials.values() if trial.status == "running"]
     parts = [f"{len(over)}/{total} trials", f"{len(running)} running"]
-    best = ranked(trials.values(), goals)
-    if best and best[0].result:
-        parts.append(f"best {goals.names[0]} {number(best[0].result[0])} (trial {best[0].number})")
+    best = _best_so_far(trials, goals)
+    if best is not None:
+        parts.append(f"best {goals.names[0]} {number(best[1])} (trial {best[0]})")
+    left_s = _left_s(over, running, total, epochs) if running or len(over) < total else None
+    if left_s is not None:
+        expected = left_s / max(1, concurrency)
+        parts.append(f"ETA {_duration(expected if budget_left_s is None else max(0.0, min(expected, budget_left_s)))}")
+    if budget_left_s is not None:
+        parts.append(f"{_duration(max(0.0, budget_left_s))} left")
+    return "  ".join(parts)
+
+
+def _best_so_far(trials: Mapping[int, Trial], goals: Goals) -> tuple[int, float] | None:
+    """Number and value of the best trial, those that run counted as they stand."""
+    known = [(trial.number, trial.result[0]) for trial in ranked(trials.values(), goals)[:1] if trial.result]
+    running = [trial for trial in trials.values() if trial.status == "running" and trial.results]
+    known += [(trial.number, trial.results[trial.epoch][0]) for trial in running]
+    finite = [item for item in known if is_known([item[1]])]
+    return max(finite, key=lambda item: goals.score(item[1]), default=None)
+
+
+def _left_s(over: list[Trial], running: list[Trial], total: int, epochs: int) -> float | None:
+    """Seconds of trials to go: by those that are over, or before the first end by the epochs so far; None = unknown."""
+    so_far = {trial.number: time.time() - (trial.attempt_started or time.time()) for trial in running}
     if over:
         mean_s = sum(trial.running_s for trial in over) / len(over)
-        spent = sum(min(mean_s, time.time() - (trial.attempt_started or time.time())) for trial in running)
-        left = max(0.0, (total - len(over)) * mean_s - spent) / max(1, concurrency)
-        parts.append(f"ETA {_duration(left)}")
-    return "  ".join(parts)
+        return max(0.0, (total - len(over)) * mean_s - sum(min(mean_s, spent) for spent in so_far.values()))
+    done = sum(trial.epoch for trial in running)
+    return sum(so_far.values()) / done * (total * epochs - done) if done else None
+
+
+def _length(trial: Trial, epochs: int) -> int:
+    """Epochs of a full trial, where they are searched or were changed too."""
+    return int({"loop.epochs": epochs, **trial.values, **trial.resources}["loop.epochs"])
 
 
 def _duration(seconds: float) -> str:

@@ -16,13 +16,12 @@ import torch
 from ray import tune
 
 from engine.job import FAILURE_FILE, STOP_FILE, TrainJob
-from engine.journal import JOURNAL_FILE, read_journal
+from engine.journal import JOURNAL_FILE, read_journal, read_records
 from engine.loop import train
 from engine.runtimes import InProcessRuntime
 from foundation.errors import Interrupted
 from orchestrator.pipeline.settings import TrainStage
 from orchestrator.ray_train import run_on_ray
-from orchestrator.tracking.journal_writer import read_records
 from orchestrator.tune.costs import costs_of
 from orchestrator.tune.exchange import adopt, offer
 from orchestrator.tune.goals import value_of
@@ -114,7 +113,7 @@ class Reporter:
             return
         self._reported = epoch
         (self._folder / REPORTED_FILE).write_text(json.dumps({"session": self._session, "epoch": epoch}))
-        report = {"epoch": epoch, "value": values[0], "values": values}
+        report = {"trial": self._number, "epoch": epoch, "value": values[0], "values": values}
         if not self._is_population:
             tune.report(report)
             return

@@ -17,9 +17,8 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine.journal import JOURNAL_FILE
+from engine.journal import JOURNAL_FILE, read_records
 from orchestrator.execution.folders import RunRecord, load_run_record
-from orchestrator.tracking.journal_writer import read_records
 from tests.integration.head import Head
 
 TIMEOUT_S = 400.0

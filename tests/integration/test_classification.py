@@ -70,8 +70,11 @@ def test_a_classifier_is_trained_measured_and_registered_and_one_becomes_a_backb
 
     mlflow.set_tracking_uri(project.store)
     image = next((run.stage("lenet") / "bundle").parents[3].rglob("*.png"))
-    (answer,) = mlflow.pyfunc.load_model("models:/lenet@champion").predict([str(image)], params=None)
+    model = mlflow.pyfunc.load_model("models:/lenet@champion")
+    (answer,) = model.predict([str(image)], params=None)
     assert len(answer["classes"]) == len(answer["scores"]) == 5
+    (answer,) = model.predict([str(image)], params={"top_k": 2})
+    assert len(answer["classes"]) == 2
 
     _, classifier = load_bundle(run.stage("backbone") / "bundle")
     _, detector = load_bundle(run.stage("detector") / "bundle")

@@ -32,7 +32,14 @@ FIRST_KILL, SECOND_KILL = 10, STEPS_PER_EPOCH + 10
 LOADERS = (0, 1, 2)
 STAGE: dict[str, Any] = {
     **copy.deepcopy(DETECTOR),
-    "augment": {"preset": "small_objects", "mixup": 0.2, "transpose": 0.5, "close_mosaic": 0.34},
+    "augment": {
+        "preset": "small_objects",
+        "stitcher": 0.1,
+        "zoom": 0.25,
+        "mixup": 0.2,
+        "transpose": 0.5,
+        "close_mosaic": 0.34,
+    },
     "val_split": None,
 }
 """The preset that draws most: objects and whole images of the rest of the split, and their places, sizes and turns."""

@@ -175,6 +175,7 @@ def test_a_network_without_a_pyramid_is_refused_as_a_backbone(name):
         ),
         pytest.param("vit_b_16", {"image_size": (224, 192)}, "square images only", id="not square"),
         pytest.param("vit_b_16", {"image_size": (230, 230)}, "cannot be built for images of 230x230", id="patches"),
+        pytest.param("vit_b_16", {"image_size": (30, 30)}, "patches of 4x4, and 30x30 is", id="small patches"),
         pytest.param("mobilenet_v2", {"width": 0.5}, "ResNets only, not mobilenet_v2", id="width"),
         pytest.param("zfnet", {"width": 0.5}, "ResNets only, not zfnet", id="width of ours"),
         pytest.param("timm:resnet18", {"width": 0.5}, "ResNets only", id="width of timm"),

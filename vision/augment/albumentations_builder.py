@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import albumentations
+import cv2
 import numpy as np
+from albumentations.augmentations.crops.transforms import CropSizeError
 
-from foundation.errors import ConfigError
+from foundation.errors import ConfigError, DataError
 from vision.augment.check import COMPOSITIONS, known_transforms, validate_transforms
 from vision.augment.geometry import BoxedImage
 
@@ -24,9 +26,12 @@ class UserTransforms:
         self._compose = compose
 
     def __call__(self, sample: BoxedImage, rng: np.random.Generator) -> BoxedImage:
-        """Transform a sample; every random number comes from `rng`, whatever was transformed before."""
-        _seed(self._compose, rng)
-        result = self._compose(image=np.ascontiguousarray(sample.image), bboxes=sample.boxes, labels=sample.labels)
+        """Transform a sample; every random number comes from `rng`, whatever was transformed before.
+
+        Raises:
+            DataError: if a transform cannot be applied to this image, as a crop that is larger than it.
+        """
+        result = _apply(self._compose, sample.image, rng, bboxes=sample.boxes, labels=sample.labels)
         return BoxedImage(
             np.ascontiguousarray(result["image"]),
             np.asarray(result["bboxes"], np.float32).reshape(-1, 4),
@@ -45,9 +50,26 @@ class ImageTransforms:
         self._compose = compose
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Transform an (H, W, 3) uint8 image; every random number comes from `rng`."""
-        _seed(self._compose, rng)
-        return np.ascontiguousarray(self._compose(image=np.ascontiguousarray(image))["image"])
+        """Transform an (H, W, 3) uint8 image; every random number comes from `rng`.
+
+        Raises:
+            DataError: if a transform cannot be applied to this image, as a crop that is larger than it.
+        """
+        return np.ascontiguousarray(_apply(self._compose, image, rng)["image"])
+
+
+def _apply(compose: Any, image: np.ndarray, rng: np.random.Generator, **objects: np.ndarray) -> dict[str, Any]:
+    _seed(compose, rng)
+    try:
+        result: dict[str, Any] = compose(image=np.ascontiguousarray(image), **objects)
+    except (CropSizeError, ValueError, cv2.error) as error:
+        names = ", ".join(type(transform).__name__ for transform in compose.transforms)
+        raise DataError(
+            f"augment.transforms: {names} cannot be applied to an image of {image.shape[1]} x {image.shape[0]} pixels: "
+            f"{' '.join(str(error).split())}. A crop cannot be larger than what it is given, which is `image_size`, or "
+            "less where `augment.zoom` or `augment.crop` came before: make it smaller, or let the transform pad."
+        ) from error
+    return result
 
 
 def _seed(compose: Any, rng: np.random.Generator) -> None:

@@ -4,6 +4,7 @@ Which images, and fitted how, decides the name of what is shared; so loader work
 later runs and trials, find what another one decoded.
 """
 
+import functools
 import hashlib
 import logging
 import mmap
@@ -169,8 +170,14 @@ def open_cache(
             f"again: for {len(images.shapes)} images {error}. {_MEND_MEMORY}"
         )
     if said:
-        logger.warning(said)
+        _warn_once(said)
     return cache, said
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    """The validation images are opened anew at every evaluation."""
+    logger.warning(text)
 
 
 def _on_disk(images: FittedImages, limit_gb: float) -> ImageCache:

@@ -6,7 +6,7 @@ occluded or cut off. Unlike there, copies fade at their edge, may come from othe
 there is no mask, and favour rare classes when asked to.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -20,6 +20,8 @@ EDGE_MARGIN_PX = 5
 EDGE_TOLERANCE_PX = 1
 MOST_COVERED = 0.25
 """An object is not copied along its box if another one's box covers more than this share of it."""
+ROOM_IMAGES = 64
+"""So many images of a split, evenly spread, are asked for room before training."""
 QUICK_TRIES = 16
 """Places tried at random before all of them are looked at."""
 
@@ -96,6 +98,33 @@ def copy_paste(
         image, np.concatenate([sample.boxes, boxes]).astype(np.float32), np.concatenate([sample.labels, labels])
     )
     return Pasted(pasted, len(boxes), num_without_room)
+
+
+def room_notes(
+    objects: Sequence[np.ndarray], image_sizes: Sequence[tuple[int, int]], recipe: CopyPaste, small_size: float
+) -> list[str]:
+    """Say, in one sentence, if not even the smallest object finds room in any of `ROOM_IMAGES` images of a split.
+
+    Args:
+        objects: per image (N, 4) xyxy boxes in pixels of the fitted image.
+        image_sizes: its (height, width).
+        recipe: whether anything is copied, and how much smaller.
+        small_size: as in `copy_paste`.
+    """
+    boxes = np.concatenate([np.zeros((0, 4)), *objects])
+    small = boxes[is_small(boxes, small_size)]
+    if not recipe.chance or not len(small):
+        return []
+    width, height = (small[:, 2:] - small[:, :2])[box_areas(small).argmin()] * (1 - recipe.scale)
+    size = max(1, int(height)), max(1, int(width))
+    rng = np.random.default_rng(0)  # whether there is room does not depend on it
+    looked_at = np.unique(np.linspace(0, len(objects) - 1, ROOM_IMAGES).round().astype(int))
+    if any(find_room(objects[index], size, image_sizes[index], rng) is not None for index in looked_at):
+        return []
+    return [
+        f"augment: copy_paste finds no room: in none of {len(looked_at)} images would even the smallest object, of "
+        f"{size[1]} x {size[0]} px, overlap no other; set `copy_paste.chance: 0`, or use a larger `image_size`"
+    ]
 
 
 def _choose(

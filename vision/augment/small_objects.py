@@ -36,8 +36,8 @@ def notes_on(recipe: Recipe, small_objects: SmallObjects) -> list[str]:
     idle = [name for name, chance in (("copy_paste", recipe.copy_paste.chance), ("zoom", recipe.zoom)) if chance]
     if idle and not len(small_objects.indices):
         notes.append(
-            f"augment: {' and '.join(idle)} do nothing, as no object of the training split is as small as "
-            f"`small_size` {recipe.small_size:g} px at this `image_size`"
+            f"augment: there is nothing for {' and '.join(idle)} to do, as no object of the training split is as small "
+            f"as `small_size` {recipe.small_size:g} px at this `image_size`"
         )
     if recipe.stitcher and not small_objects.stitch_share:
         notes.append(

@@ -50,7 +50,7 @@ def build_backbone(
         trainable_layers: 5 = all; n trains the last n of the stages with strides 2, 4, 8, 16, 32.
         timm_tag: timm's tag of published weights to download, for `timm:` names.
         load: puts weights into the classifier (torchvision and ours: without its own head); returns True if it has
-            given it its parts, too.
+            given it its `parts`, too.
 
     Raises:
         ConfigError: if the name is unknown, or the network has no such pyramid, with the reason.
@@ -58,10 +58,11 @@ def build_backbone(
     """
     has_parts = False
 
-    def load_first(network: nn.Module) -> None:
+    def load_first(network: nn.Module) -> bool:
         nonlocal has_parts
         assert load is not None
         has_parts = load(network) is True
+        return has_parts
 
     trunk: Trunk
     timm_name = timm_name_of(name)
@@ -71,7 +72,7 @@ def build_backbone(
         # Here, because importing timm takes seconds that nobody else should wait.
         from vision.backbones.timm_trunk import build_timm_trunk
 
-        trunk = build_timm_trunk(timm_name, levels, timm_tag, load and load_first)
+        trunk = build_timm_trunk(timm_name, levels, timm_tag, load and load_first, parts)
     else:
         trunk = build_torchvision_trunk(name, levels, width, load and load_first)
     if trainable_layers < NUM_STAGES:

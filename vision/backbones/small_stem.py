@@ -52,6 +52,9 @@ def use_small_stem(network: nn.Module, image_size: tuple[int, int] | None) -> bo
 
     Returns:
         False where the family has none; then nothing was changed.
+
+    Raises:
+        ConfigError: if the images cannot be cut into ViT's patches.
     """
     if isinstance(network, NATIVELY_SMALL):
         return True
@@ -79,8 +82,13 @@ def _shrink_vgg(network: VGG) -> None:
 
 
 def _shrink_vit(network: VisionTransformer, image_size: tuple[int, int] | None) -> bool:
-    if image_size is None or image_size[0] != image_size[1] or image_size[0] % VIT_PATCH:
+    if image_size is None:
         return False
+    if image_size[0] != image_size[1] or image_size[0] % VIT_PATCH:
+        raise ConfigError(
+            f"the vision transformers of torchvision cut small images into patches of {VIT_PATCH}x{VIT_PATCH}, and "
+            f"{image_size[0]}x{image_size[1]} is not square or no multiple of it; change image_size."
+        )
     network.patch_size, network.image_size = VIT_PATCH, image_size[0]
     network.conv_proj = _patches(network.conv_proj, VIT_PATCH)
     network.seq_length = (image_size[0] // VIT_PATCH) ** 2 + 1

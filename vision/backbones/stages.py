@@ -22,7 +22,7 @@ def stages(network: nn.Module) -> list[list[nn.Parameter]]:
     """
     paths = head_paths(network) + auxiliary_names(network)
     head = [parameter for path in paths for parameter in network.get_submodule(path).parameters()]
-    groups = _timm_groups(network) if hasattr(network, "group_matcher") else _groups_by_resolution(network)
+    groups = _timm_groups(network) if hasattr(network, "group_matcher") else groups_by_resolution(network)
     in_head = {id(parameter) for parameter in head}
     trunk = [[parameter for parameter in group if id(parameter) not in in_head] for group in groups]
     return [*(group for group in trunk if group), head]
@@ -37,7 +37,8 @@ def _timm_groups(network: Any) -> list[list[nn.Parameter]]:
     return [[parameters[name] for name in names] for _, names in sorted(names_of.items())]
 
 
-def _groups_by_resolution(network: nn.Module) -> list[list[nn.Parameter]]:
+def groups_by_resolution(network: nn.Module) -> list[list[nn.Parameter]]:
+    """Group all parameters in the order of the modules: a group begins where the resolution falls, or with a block."""
     units = _units(network)
     is_isotropic = sum(has_stride for _, has_stride in units.values()) < FEWEST_STRIDES
     groups: list[list[nn.Parameter]] = [[]]

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from foundation.errors import ConfigError, WeightsError
 from vision.backbones.plain import check_timm_name
+from vision.layers.apply import apply_parts
+from vision.layers.settings import PartsSettings
 
 PROBE_SIZE = (128, 192)
 """(height, width) of the probing image; multiples of 64."""
@@ -42,32 +44,40 @@ class TimmTrunk(nn.Module):
 
     def parameters_up_to(self, level: int) -> list[nn.Parameter]:
         """Parameters of everything that computes the maps of levels <= `level`: those that get a gradient from them."""
-        with torch.enable_grad():
-            maps = self.network.eval()(torch.zeros(1, 3, *PROBE_SIZE, device=next(self.parameters()).device))
-        self.network.train()
-        shallow = [features.sum() for own, features in zip(self._all_levels, maps, strict=True) if own <= level]
-        if not shallow:
-            return []
         parameters = list(self.network.parameters())
-        gradients = torch.autograd.grad(torch.stack(shallow).sum(), parameters, allow_unused=True)
-        return [parameter for parameter, grad in zip(parameters, gradients, strict=True) if grad is not None]
+        were_trained = [parameter.requires_grad for parameter in parameters]
+        self.network.requires_grad_(True)
+        with torch.enable_grad():
+            maps = self.network.eval()(torch.zeros(1, 3, *PROBE_SIZE, device=parameters[0].device))
+            shallow = [features.sum() for own, features in zip(self._all_levels, maps, strict=True) if own <= level]
+            total = torch.stack(shallow).sum() if shallow else None
+        self.network.train()
+        gradients = torch.autograd.grad(total, parameters, allow_unused=True) if total is not None else ()
+        for parameter, was_trained in zip(parameters, were_trained, strict=True):
+            parameter.requires_grad_(was_trained)
+        return [parameter for parameter, grad in zip(parameters, gradients, strict=False) if grad is not None]
 
 
 def build_timm_trunk(
-    name: str, levels: Sequence[int], tag: str | None, load: Callable[[nn.Module], object] | None
+    name: str,
+    levels: Sequence[int],
+    tag: str | None,
+    load: Callable[[nn.Module], object] | None,
+    parts: PartsSettings | None = None,
 ) -> TimmTrunk:
     """Build the trunk of timm's network `name`; see `vision.backbones.build_backbone`.
 
     Args:
         tag: published weights, `TAG` or `NAME.TAG`.
-        load: puts weights into the whole classifier, which timm then cuts.
+        load: puts weights into the whole classifier, which timm then cuts; returns True if it has given it its parts.
+        parts: given to the trunk where `load` has given them to the classifier.
     """
     check_timm_name(name)
     indices, all_levels = _pyramid(name, levels)
     if tag is not None:
         network = _published(name, tag, indices)
     elif load is not None:
-        network = _from_classifier(name, indices, load)
+        network = _from_classifier(name, indices, load, parts)
     else:
         network = timm.create_model(name, pretrained=False, features_only=True, out_indices=indices)
     trunk = TimmTrunk(network, all_levels, levels)
@@ -109,9 +119,13 @@ def _published(name: str, tag: str, indices: tuple[int, ...]) -> nn.Module:
         ) from error
 
 
-def _from_classifier(name: str, indices: tuple[int, ...], load: Callable[[nn.Module], object]) -> nn.Module:
+def _from_classifier(
+    name: str, indices: tuple[int, ...], load: Callable[[nn.Module], object], parts: PartsSettings | None
+) -> nn.Module:
     classifier = timm.create_model(name, pretrained=False)
-    load(classifier)
+    if load(classifier) is True:
+        assert parts is not None
+        return _with_parts(name, indices, classifier, parts)
     return timm.create_model(
         name,
         pretrained=True,
@@ -119,6 +133,18 @@ def _from_classifier(name: str, indices: tuple[int, ...], load: Callable[[nn.Mod
         features_only=True,
         out_indices=indices,
     )
+
+
+def _with_parts(name: str, indices: tuple[int, ...], classifier: nn.Module, parts: PartsSettings) -> nn.Module:
+    """Give timm's feature extractor the parts, and the weights of a classifier that has them.
+
+    Names of the two differ in dots and underscores only: `stages.0.` of the one is `stages_0.` of the other.
+    """
+    network: nn.Module = timm.create_model(name, pretrained=False, features_only=True, out_indices=indices)
+    apply_parts(network, parts, f"backbone timm:{name}", has_head=False)
+    found = {key.replace(".", "_"): tensor for key, tensor in classifier.state_dict().items()}
+    network.load_state_dict({key: found[key.removeprefix("model.").replace(".", "_")] for key in network.state_dict()})
+    return network
 
 
 def _check_runs(trunk: TimmTrunk, name: str) -> None:

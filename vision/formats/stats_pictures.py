@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -19,6 +20,8 @@ NUM_CLASSES_SHOWN = 30
 NUM_BINS = 40
 _SIZE_INCHES = (8.0, 4.5)
 _DPI = 110
+_LEGEND_DOT = 60.0
+"""Square points: as large as in the picture, the dots would cover each other."""
 
 Datasets = Mapping[str, Dataset]
 
@@ -53,7 +56,9 @@ def _save(path: Path, datasets: Datasets, draw: Callable[[Axes, Datasets], None]
     axes.set_axisbelow(True)
     draw(axes, datasets)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, labelcolor=MUTED)
+        for handle in axes.legend(frameon=False, labelcolor=MUTED).legend_handles:
+            if isinstance(handle, PathCollection):
+                handle.set_sizes([_LEGEND_DOT])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=_DPI)

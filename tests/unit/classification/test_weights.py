@@ -13,7 +13,7 @@ from classification.models.weights import published_channels
 from classification.settings import ClassificationSettings
 from detection.models import build_model as build_detector
 from detection.settings import DetectionSettings
-from engine.bundle import Manifest, save_bundle
+from engine.bundle import Manifest, load_bundle, save_bundle
 from foundation.errors import WeightsError
 from vision.normalize import IMAGENET_MEAN, IMAGENET_STD
 
@@ -49,6 +49,32 @@ def test_a_classifier_becomes_the_trunk_of_a_detector(tmp_path: Path, name: str,
     for tensor in ("conv1.weight", "layer3.1.conv2.weight", "bn1.weight"):
         (key,) = [key for key in found if key.endswith(f".{tensor}") and "layer" not in key.removesuffix(tensor)]
         assert torch.equal(found[key], classifier.network.state_dict()[tensor])
+
+
+@pytest.mark.parametrize(
+    "parts", [{"norm": "group"}, {"norm": "switchable"}, {"norm": "weight"}, {"activation": "prelu"}], ids=str
+)
+@pytest.mark.parametrize("name", ["timm:test_resnet", "timm:test_efficientnet"])
+def test_a_trunk_of_timm_takes_all_that_a_classifier_with_the_same_parts_learned(
+    tmp_path: Path, name: str, parts: dict[str, str]
+) -> None:
+    _, uri = saved(tmp_path, {"name": name, "stem": "standard", **parts})
+    _, learned = load_bundle(tmp_path / "bundle")
+    model = {"name": "retinanet", "backbone": {"name": name, "weights": uri, **parts}, "levels": [3, 4]}
+    detector = build_detector(DetectionSettings.model_validate({"model": model, "image_size": [96, 96]}), 2)
+    trunk: Any = detector.get_submodule("backbone.body")
+    plain = {key.replace(".", "_"): tensor for key, tensor in learned.items()}
+    for key, tensor in trunk.network.state_dict().items():
+        assert torch.equal(tensor, plain["network_" + key.replace(".", "_")]), key
+
+
+@pytest.mark.parametrize(("stem", "is_said"), [("small", True), ("standard", False)])
+def test_a_stem_for_small_images_is_named_where_it_does_not_fit(tmp_path: Path, stem: str, is_said: bool) -> None:
+    _, uri = saved(tmp_path, {**TINY, "stem": stem})
+    model = {"name": "retinanet", "backbone": {"name": "resnet18", "width": 0.5, "weights": uri}}
+    with pytest.raises(WeightsError, match="the weights do not fit backbone resnet18") as caught:
+        build_detector(DetectionSettings.model_validate({"model": model}), 2)
+    assert ("train it with `model: {stem: standard}`" in str(caught.value)) is is_said
 
 
 def test_the_same_classes_keep_their_head(tmp_path: Path) -> None:

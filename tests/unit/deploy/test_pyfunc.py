@@ -75,6 +75,7 @@ def test_loads_from_the_bundle_or_the_folder_around_it(tmp_path: Path, inside: b
     answers = model.predict(pandas.DataFrame({"image": paths}))
     assert [answer["classes"] for answer in answers] == [["opal"], ["opal"]]
     assert model.predict(paths, params={"score_threshold": 0.95})[0]["boxes"] == []
+    assert model.predict(paths, params={"score_threshold": None}) == answers, "MLflow fills in what is not given"
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:

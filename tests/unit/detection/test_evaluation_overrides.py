@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detection import task as task_module
 from engine.bundle import load_manifest
-from engine.evaluation_job import PREDICTIONS_FILE, evaluate_bundle
+from engine.evaluation_job import PREDICTIONS_FILE, _build_task, evaluate_bundle
 from engine.job import EvaluateJob
 from engine.runtimes import InProcessRuntime
 from foundation.errors import ConfigError
@@ -49,6 +49,12 @@ def test_tiles_and_passes_take_the_place_of_the_bundles_own(tmp_path: Path, look
     assert sum(shape[0] for shape in looks) == 2 * 4 * 2
     assert (tiled.folder / PREDICTIONS_FILE).is_file()
     assert "tiling" not in load_manifest(tiled.bundle).settings, "the bundle stays what it is"
+
+
+def test_another_number_of_detections_counts(tmp_path: Path, looks: list[tuple[int, ...]]) -> None:
+    dense = job(tmp_path, max_detections=300)
+    task = _build_task(load_manifest(dense.bundle), dense)
+    assert task.build_metric("val").max_detections == 300
 
 
 @pytest.mark.parametrize(

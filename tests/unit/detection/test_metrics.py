@@ -121,6 +121,27 @@ def test_hand_counted_average_precision() -> None:
 
 
 @pytest.mark.parametrize(
+    ("max_detections", "found"),
+    [
+        pytest.param(10, 100, id="never fewer than COCO's hundred"),
+        pytest.param(100, 100, id="COCO's hundred cut the densest images"),
+        pytest.param(120, 120, id="as many as the model reports"),
+        pytest.param(300, 131, id="all there are"),
+    ],
+)
+def test_a_dense_image_counts_as_many_detections_as_are_asked_for(max_detections: int, found: int) -> None:
+    corners = [(20 * (index % 12), 20 * (index // 12)) for index in range(131)]
+    boxes = [[left, top, left + 9, top + 9] for left, top in corners]
+    dataset = Dataset(("nucleus",), (make_record(0, boxes, [0] * 131, image_size=(240, 240)),))
+    metric = CocoMetric(dataset, max_detections)
+    metric.update([make_detections(0, boxes, list(np.linspace(0.9, 0.1, 131)), [0] * 131)])
+    values = metric.compute()
+    assert values["mar_small"] == pytest.approx(found / 131)
+    assert values["map"] == pytest.approx((found * 100 // 131 + 1) / 101)
+    assert values["mar_100"] == pytest.approx(100 / 131), "of a hundred, whatever else is asked for"
+
+
+@pytest.mark.parametrize(
     ("records", "expected"),
     [
         pytest.param((), -1.0, id="no image at all"),

@@ -42,7 +42,7 @@ def dataset(tmp_path_factory):
 
 
 def build(dataset, *, outlines=None, **augment):
-    given = {"preset": "small_objects", "small_size": SMALL, **augment}
+    given = {"preset": "small_objects", "stitcher": 0.1, "zoom": 0.25, "small_size": SMALL, **augment}
     settings = DetectionSettings.model_validate({"image_size": SIZE, "augment": given})
     return DetectionDataset(dataset, settings, train=True, seed=1, epochs=10, outlines=outlines)
 
@@ -106,7 +106,7 @@ def test_outlines_are_not_read_where_they_are_not_wanted(dataset):
 def test_a_split_without_small_objects_is_told(dataset):
     assert build(dataset).augment_notes() == []
     (note,) = build(dataset, small_size=2.0).augment_notes()
-    assert "copy_paste and zoom do nothing" in note
+    assert "nothing for copy_paste and zoom to do" in note
 
 
 def test_box_sizes_are_those_of_the_fitted_images_without_crowds(dataset):

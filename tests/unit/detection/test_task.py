@@ -177,3 +177,13 @@ def test_images_on_disk_are_rgb(root: Path) -> None:
     image = batch_of(make_task(root), "train", train=False).images[0].numpy()
     from_disk = cv2.imread(str(root / "images" / "train" / "00.png"))[..., ::-1]
     assert np.array_equal(image[:, 8:56], from_disk.transpose(2, 0, 1))
+
+
+def test_images_with_more_objects_than_are_looked_for_are_told(root: Path) -> None:
+    task = make_task(root, max_detections=1)
+    task.build_dataset("train", train=True)
+    counts = [len(record.boxes) for record in task.dataset("train").records]
+    (told,) = task.notes()
+    assert told.startswith(f"{sum(count > 1 for count in counts)} of {len(counts)} images of the split 'train'")
+    assert f"Set `max_detections` to {max(counts)} or more" in told
+    assert make_task(root, max_detections=max(counts)).notes() == []

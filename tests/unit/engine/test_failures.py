@@ -7,7 +7,7 @@ import torch
 
 from engine.failures import error_from_note, last_failure, note_failure, read_failure
 from engine.journal import Journal
-from foundation.errors import DataError, InfrastructureError, NonFiniteLossError, RunFailed, UserError
+from foundation.errors import ConfigError, DataError, InfrastructureError, NonFiniteLossError, RunFailed, UserError
 
 
 def _begin(folder: Path, attempt: int) -> None:
@@ -30,12 +30,19 @@ def test_two_workers_with_the_same_bad_loss_are_one_attempt(tmp_path: Path) -> N
         pytest.param(DataError("bad"), True, id="the user's mistake"),
         pytest.param(TypeError("bug"), True, id="a bug"),
         pytest.param(InfrastructureError("away"), False, id="worth a retry"),
+        pytest.param(RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), True, id="no memory"),
+        pytest.param(MemoryError(), True, id="no memory for Python"),
         pytest.param(RuntimeError("peer lost"), False, id="a lost peer"),
         pytest.param(OSError("disk"), False, id="a file"),
     ],
 )
 def test_what_is_final(tmp_path: Path, error: Exception, is_final: bool) -> None:
     assert note_failure(tmp_path, error).is_final is is_final
+
+
+def test_a_fault_of_settings_stays_one(tmp_path: Path) -> None:
+    error = error_from_note(note_failure(tmp_path, ConfigError("too wide")))
+    assert isinstance(error, ConfigError) and str(error) == "too wide"
 
 
 def test_the_first_final_note_stays(tmp_path: Path) -> None:

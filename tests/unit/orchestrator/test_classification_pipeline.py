@@ -7,6 +7,7 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.pipeline.load import load_pipeline
 from orchestrator.pipeline.problems import ProblemsFound
+from orchestrator.pipeline.settings import EvaluateStage
 from tests.fakes import write_class_folders
 
 PIPELINES = Path(__file__).resolve().parents[3] / "pipelines"
@@ -53,6 +54,23 @@ def test_init_sees_folders_of_classes(tmp_path: Path) -> None:
     assert (data.format, data.val_from_train) == ("imagefolder", None)
 
 
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        pytest.param(("train/cat", "val/cat", "test/cat"), "test", id="three splits"),
+        pytest.param(("train/cat", "val/cat"), "val", id="no test split"),
+        pytest.param(("cat", "dog"), "val", id="classes alone"),
+    ],
+)
+def test_init_tests_on_a_split_that_there_is(tmp_path: Path, folders: tuple[str, ...], expected: str) -> None:
+    for folder in folders:
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    assert main(["init", str(tmp_path / "new"), "--task", "classification", "--data", str(tmp_path / "data")]) == 0
+    stage = load_pipeline(tmp_path / "new" / "pipeline.yaml").pipeline.stages["test"]
+    assert isinstance(stage, EvaluateStage)
+    assert stage.split == expected
+
+
 def test_init_refuses_data_without_boxes_for_detection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", str(tmp_path / "new"), "--format", "digits"]) == 2
     assert "add --task classification" in capsys.readouterr().err
@@ -65,7 +83,7 @@ def test_init_refuses_data_without_boxes_for_detection(tmp_path: Path, capsys: p
         pytest.param(
             "stages.register.gate=[{metric: test.ece, vs: champion, max_drop: 0.1}]", "worse", id="gate on one"
         ),
-        pytest.param("stages.lenet.loop.metric=top2", "no metric 'top2'", id="unknown metric"),
+        pytest.param("stages.lenet.loop.early_stop={metric: top2}", "no metric 'top2'", id="unknown metric"),
         pytest.param("stages.lenet.distill={temperature: 2.0}", "must name the teacher", id="no teacher"),
         pytest.param("stages.lenet.distill={weights: 'stage:teacher'}", "no stage 'teacher'", id="unknown teacher"),
         pytest.param("stages.lenet.model={name: lenet5, weights: nowhere}", "no address", id="weights from nowhere"),

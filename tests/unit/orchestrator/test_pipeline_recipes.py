@@ -63,7 +63,7 @@ def _detector(path: Path, *overrides: str) -> TrainStage:
         ),
         pytest.param(
             "optimizer: adam",
-            "21: stages.detector.loop.optimizer: expected a mapping of keys, got the text 'adam'",
+            "21: stages.detector.loop.optimizer: expected a mapping of keys such as {name: adam}, got the text 'adam'",
             id="a name where keys belong",
         ),
         pytest.param(
@@ -159,7 +159,7 @@ RECIPES: list[Any] = [
     pytest.param("schedule: {name: one_cycle, rise: 0.2}", "", id="one_cycle"),
     pytest.param("schedule: {name: multistep, milestones: [1, 2]}", "", id="multistep"),
     pytest.param("batch_size: full\n      micro_batch: 4", "", id="full batch"),
-    pytest.param("fine_tune: {freeze_epochs: all}", "sampler: {name: repeat_factor, threshold: 0.1}", id="probe"),
+    pytest.param("fine_tune: {backbone_lr: 0.1}", "sampler: {name: repeat_factor, threshold: 0.1}", id="two rates"),
 ]
 
 
@@ -201,6 +201,6 @@ def test_the_sampler_and_the_recipe_count_in_the_fingerprint(tmp_path: Path) -> 
     others = [
         fingerprint(OPTIMIZER, "sampler: {name: oversample}"),
         fingerprint(OPTIMIZER.replace("}", ", l1: 1e-4}")),
-        fingerprint(f"{OPTIMIZER}\n      fine_tune: {{freeze_epochs: 1}}"),
+        fingerprint(f"{OPTIMIZER}\n      fine_tune: {{backbone_lr: 0.1}}"),
     ]
     assert len({plain, *others}) == 4

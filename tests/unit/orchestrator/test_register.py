@@ -1,5 +1,7 @@
 """Gates, versions and aliases on a real registry."""
 
+import importlib
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine.catalog import TASKS
 from foundation.errors import ConfigError, GateRefused, RegistryError
 from orchestrator.pipeline.settings import RegisterStage
 from orchestrator.register import RegisteredVersion, register_bundle
@@ -18,6 +21,7 @@ from orchestrator.registry import (
     resolve_version,
     show_model,
 )
+from orchestrator.tracking.model_version import signature
 from orchestrator.tracking.runs import Tracker
 from tests.fakes import save_fake_bundle
 
@@ -39,6 +43,17 @@ def register(open_tracker: Callable[[], Tracker], tmp_path: Path) -> Register:
         return register_bundle(tracker, stage, bundle, {"test.map": score, "test.ap/x": 0.1}, LINEAGE, str(run.run_id))
 
     return register_one
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_mlflow_hears_of_every_option_of_a_predictor(task: str) -> None:
+    """It drops parameters that a model does not declare."""
+    module, _, _ = TASKS[task].predictor.partition(":")
+    (kind,) = (value for key, value in vars(importlib.import_module(module)).items() if key.endswith("Predictor"))
+    options = set(inspect.signature(kind.predict).parameters) - {"self", "images"}
+    declared = signature(task)
+    assert declared is not None
+    assert {parameter.name for parameter in declared.params} == options
 
 
 def test_version_gets_alias_tags_metrics_and_no_pickle(register: Register, store_uri: str, tmp_path: Path) -> None:

@@ -189,3 +189,27 @@ def test_progress_before_the_first_step_has_no_eta() -> None:
     assert progress.eta_s is None
     progress.start(start())
     assert progress.eta_s is None
+
+
+BOARD = {"kind": "board", "lines": ["3/9 trials", "trial  top1", *(f"{number}      0.5" for number in range(1, 10))]}
+TRIAL = {"kind": "event", "name": "trial", "message": "trial 4 runs: lr=0.1"}
+
+
+def test_a_table_that_changes_fits_a_low_terminal() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=40, height=6, color_system=None)
+    display = Display(console=console)
+    display.stage_started("search", "never run before")
+    display.record(BOARD)
+    with console.capture() as capture:
+        console.print(display._render())
+    lines = capture.get().splitlines()
+    assert len(lines) == 5 and lines[0] == "search  3/9 trials"
+
+
+def test_what_a_table_shows_is_a_line_in_a_pipe_only() -> None:
+    assert shown(BOARD, TRIAL)[1:] == ["detector: trial 4 runs: lr=0.1"]
+    stream = io.StringIO()
+    with Display(console=Console(file=stream, force_terminal=True, width=80, color_system=None)) as display:
+        display.stage_started("search", "never run before")
+        display.record(TRIAL)
+    assert "runs" not in stream.getvalue()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.tracking.journal_writer import fresh_points, points_from_record, read_records
+from engine.journal import read_records
+from orchestrator.tracking.journal_writer import fresh_points, points_from_record
 from orchestrator.tracking.operations import valid_key
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vision.augment import copy_paste as room
-from vision.augment.copy_paste import EDGE_MARGIN_PX, copy_paste, cut_out, find_room
+from vision.augment.copy_paste import EDGE_MARGIN_PX, copy_paste, cut_out, find_room, room_notes
 from vision.augment.geometry import BoxedImage
 from vision.augment.presets import CopyPaste
 
@@ -208,3 +208,23 @@ def test_room_is_found_exactly_where_a_slow_search_finds_it(seed, tries, monkeyp
 
 def test_a_patch_larger_than_the_image_finds_no_room():
     assert find_room(np.zeros((0, 4)), (30, 5), (30, 30), np.random.default_rng(0)) is None
+
+
+FULL, SPOT = [0, 0, 100, 100], [40, 40, 50, 48]
+
+
+@pytest.mark.parametrize(
+    ("images", "chance", "is_told"),
+    [
+        pytest.param([[FULL, SPOT]] * 3, 1.0, True, id="objects everywhere"),
+        pytest.param([[FULL, SPOT], [SPOT], [FULL]], 1.0, False, id="room in one image"),
+        pytest.param([[FULL, SPOT]] * 3, 0.0, False, id="nothing is copied"),
+        pytest.param([[FULL]], 1.0, False, id="nothing is small: told elsewhere"),
+        pytest.param([], 1.0, False, id="no image"),
+    ],
+)
+def test_it_is_told_if_no_image_has_room(images, chance, is_told):
+    boxes = [np.float32(each).reshape(-1, 4) for each in images]
+    told = room_notes(boxes, [(100, 100)] * len(images), replace(PLAIN, chance=chance), 20.0)
+    assert len(told) == is_told
+    assert all("in none of 3 images would even the smallest object, of 10 x 8 px" in note for note in told)

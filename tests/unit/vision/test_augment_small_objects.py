@@ -72,7 +72,7 @@ def test_steps_without_anything_to_do_are_told():
     idle = Recipe(copy_paste=CopyPaste(chance=1.0), zoom=0.5, stitcher=0.5)
     told = notes_on(idle, NOTHING_SMALL)
     assert len(told) == 2
-    assert "copy_paste and zoom do nothing" in told[0]
+    assert "nothing for copy_paste and zoom to do" in told[0]
     assert "stitcher" in told[1]
     assert notes_on(Recipe(), NOTHING_SMALL) == []
     assert notes_on(replace(idle, stitcher=0.0), survey(objects([SMALL], [0]))) == []

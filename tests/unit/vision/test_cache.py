@@ -244,6 +244,12 @@ def test_without_a_place_on_disk_memory_is_used_and_said(images, folder, spoil, 
     assert said in caplog.text
 
 
+def test_it_is_said_once_however_often_the_images_are_opened(images, folder, caplog):
+    folder.parent.write_text("a file")
+    (_, first), (_, second) = open_cache(images, "disk"), open_cache(images, "disk")
+    assert first == second and caplog.text.count("Not a directory") == 1
+
+
 def test_a_full_disk_falls_back_and_leaves_no_half_file(images, folder, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -1,11 +1,12 @@
 """Settings of the augmentation of labelled images: the key `augment` of a classification stage. No torch, no OpenCV."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
-from foundation.settings import FromList, Probability, Range, StrictModel
+from foundation.settings import Probability, Range, StrictModel
 from vision.augment.classify.presets import Policy, Recipe, resolve
+from vision.augment.transform_list import TransformList
 
 Angle = Annotated[float, Field(ge=0.0, le=180.0)]
 
@@ -68,7 +69,7 @@ class AugmentSettings(StrictModel):
     arXiv:1905.04899)."""
     close_mixing: Probability = 0.1
     """Mixup and cutmix are off in this last part of the epochs, rounded to whole epochs."""
-    transforms: Annotated[tuple[dict[str, dict[str, Any]], ...], FromList] | None = None
+    transforms: TransformList | None = None
     """Besides: albumentations transforms by their own names and arguments, `[{CLAHE: {p: 0.5}}]`."""
 
     def recipe(self) -> Recipe:

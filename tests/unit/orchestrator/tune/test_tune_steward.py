@@ -54,6 +54,7 @@ class Sweep:
         if status is not None:
             write_outcome(self.ledger.trial_folder(number), status, values=list(values) or None)
         self.steward.unfinished -= 1
+        self.steward.active -= 1
         self.steward.ended(number, error)
 
     def finish(self, *values: float) -> Trial:
@@ -185,6 +186,35 @@ def test_a_failed_trial_is_retried_with_other_resources(sweeps: Any) -> None:
     trial = sweep.start()
     stage = sweep.steward.order.stage(trial.values, trial.resources)
     assert stage.resources.num_workers == 2
+
+
+def test_a_trial_with_resources_of_its_own_runs_alone(sweeps: Any) -> None:
+    sweep = sweeps(num_samples=4)
+    failed, other = sweep.start(), sweep.start()
+    sweep.end(failed.number, "failed")
+    send(sweep.folder, Request("continue", failed.number, {}, {"resources.num_workers": 2}))
+    assert sweep.steward.next_trial() is None, "it waits for the other one, and nothing passes it"
+    sweep.end(other.number, "failed")
+    assert sweep.start().number == failed.number
+    assert sweep.steward.next_trial() is None, "nothing starts beside it"
+    sweep.end(failed.number, "done", 0.5)
+    assert sweep.start().number == 3
+
+
+def test_a_retry_with_more_than_the_cluster_has_is_refused(sweeps: Any) -> None:
+    sweep = sweeps(num_samples=1)
+    sweep.steward.shortage = lambda wanted: "asks for too much." if wanted.num_workers == 64 else None
+    sweep.end(sweep.start().number, "failed")
+    send(sweep.folder, Request("continue", 1, {}, {"resources.num_workers": 64}))
+    assert sweep.steward.next_trial() is None and sweep.steward.is_over
+    assert (sweep.ledger.trials[1].status, sweep.ledger.trials[1].reason) == ("failed", "it asks for too much")
+
+
+def test_a_trial_that_runs_is_noted_for_those_without_a_table(sweeps: Any) -> None:
+    sweep, noted = sweeps(num_samples=1), list[str]()
+    sweep.steward.note = noted.append
+    sweep.start()
+    assert noted[0].startswith("trial 1 runs: lr=")
 
 
 def test_the_ledger_holds_every_trial_once(sweeps: Any) -> None:
