@@ -1,6 +1,6 @@
 """What a sweep costs beside its trainings alone; and what ASHA with Bayes saves against random search.
 
-python -m benchmarks.tune [--json] [--trials 8] [--epochs 20] [--repeats 3]
+python -m benchmarks.tune [--json] [--trials 8] [--epochs 24] [--repeats 3]
 python -m benchmarks.tune --search [--json] [--seeds 0 1 2 3 4] [--picture docs/pictures/tune.png]
 
 Without `--search`: the same trainings of one thread each as the trials of a sweep, as many at once as there are cores,
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=20, help="of each trial")
+    parser.add_argument("--epochs", type=int, default=24, help="of each trial")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--search", action="store_true", help="compare the searches instead")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])

@@ -241,6 +241,8 @@ def ratios(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], processes: in
         "ratios": " ".join(f"{ratio:.3f}" for ratio in by_clock),
         "cpu_ratio": middle(by_cpu),
         "cpu_ratios": " ".join(f"{ratio:.3f}" for ratio in by_cpu),
+        "bare_cpu_s": middle([alone["cpu_s"] for alone, _ in pairs]),
+        "extra_cpu_s": middle([ours["cpu_s"] - alone["cpu_s"] for alone, ours in pairs]),
         "sweep_s": middle([ours["wall_s"] for _, ours in pairs]),
         "bare_sum_s": middle([alone["sum_s"] for alone, _ in pairs]),
         "cluster_s": middle([ours["cluster_s"] for _, ours in pairs]),

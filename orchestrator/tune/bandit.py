@@ -17,7 +17,7 @@ FEWEST_STEPS = 4
 """With fewer steps there is nothing to fit."""
 MOST_STEPS = 300
 """Older steps say little, and a fit takes the cube of their number."""
-CANDIDATES = 1024
+CANDIDATES = 512
 """Places that are compared, drawn from all of the space, and as many again around the best of them."""
 NEARBY = 0.05
 """Standard deviation of those around the best."""
@@ -31,6 +31,8 @@ class Step:
 
     time: float
     """Its end, in exchanges since the start."""
+    before: float
+    """The score at its beginning: who stands low rises easily, with any values."""
     position: tuple[float, ...]
     """The values it was trained with, each in [0, 1]."""
     gain: float
@@ -88,9 +90,11 @@ class DriftingKernel(Kernel):
 
 
 def choose(
-    steps: Sequence[Step], pending: Sequence[tuple[float, ...]], time: float, rng: np.random.Generator
+    steps: Sequence[Step], pending: Sequence[tuple[float, ...]], time: float, before: float, rng: np.random.Generator
 ) -> tuple[float, ...] | None:
     """Return the position with the highest upper confidence bound on the gain of a step that ends at `time`.
+
+    The process knows a step by its time, the score at its beginning (in [0, 1] over all steps) and its position.
 
     The bound is mean + sqrt(beta) deviation, with the authors' beta = 0.2 + max(0, ln(0.4 n)) of n steps. Gains are
     compared with the mean of the steps that end at the same time, since all gain less as the training goes on.
@@ -98,6 +102,7 @@ def choose(
     Args:
         pending: positions that other trials are being trained with now. Their outcome is not known yet, but they are
             not worth a second look (Desautels et al. 2014, GP-BUCB).
+        before: the score from which the step begins.
 
     Returns:
         None while there are too few steps to learn from, or all brought the same.
@@ -106,20 +111,26 @@ def choose(
     gains_N = _relative_gains(steps)
     if len(steps) < FEWEST_STEPS or not gains_N.any():
         return None
-    points_ND = np.array([(step.time, *step.position) for step in steps])
+    scores = [before, *(step.before for step in steps)]
+    lowest, width = min(scores), max(scores) - min(scores)
+
+    def point(at: float, score: float, position: Sequence[float]) -> tuple[float, ...]:
+        return (at, (score - lowest) / width if width > 0 else 0.0, *position)
+
+    points_ND = np.array([point(step.time, step.before, step.position) for step in steps])
     model = _fitted(points_ND, gains_N)
     doubtful = model
     if pending:
-        seen_PD = np.array([(time, *position) for position in pending])
+        seen_PD = np.array([point(time, before, position) for position in pending])
         doubtful = GaussianProcessRegressor(model.kernel_, alpha=NOISE, optimizer=None)
         doubtful.fit(np.vstack([points_ND, seen_PD]), np.append(gains_N, np.zeros(len(pending))))
     weight = np.sqrt(0.2 + max(0.0, np.log(0.4 * len(steps))))
 
     def bound(places: Any) -> Any:
-        asked = np.column_stack([np.full(len(places), time), places])
+        asked = np.column_stack([np.tile(point(time, before, ()), (len(places), 1)), places])
         return model.predict(asked) + weight * doubtful.predict(asked, return_std=True)[1]
 
-    everywhere = rng.random((CANDIDATES, points_ND.shape[1] - 1))
+    everywhere = rng.random((CANDIDATES, len(steps[0].position)))
     best = everywhere[bound(everywhere).argmax()]
     around = np.clip(best + NEARBY * rng.standard_normal(everywhere.shape), 0.0, 1.0)
     places = np.vstack([best, around])

@@ -35,7 +35,7 @@ class Diary:
             return  # the step is not over
         if epoch > before:
             gain = (score - score_before) / (epoch - before)
-            self.steps.append(Step(epoch / self._every, self._position(values), gain))
+            self.steps.append(Step(epoch / self._every, score_before, self._position(values), gain))
             self._pending.pop(number, None)
         self._last[number] = (epoch, score)
 
@@ -44,10 +44,10 @@ class Diary:
         self._last[number] = (epoch, score)
         self._pending[number] = self._position(values)
 
-    def choose(self, number: int, epoch: int, rng: np.random.Generator) -> Values | None:
-        """Return the numbers with which a trial should go on from an epoch; None while there is too little to go by."""
+    def choose(self, number: int, epoch: int, score: float, rng: np.random.Generator) -> Values | None:
+        """Return the numbers with which a trial should go on from an epoch's score; None while too little is known."""
         pending = [position for other, position in self._pending.items() if other != number]
-        position = choose(self.steps, pending, epoch / self._every + 1, rng)
+        position = choose(self.steps, pending, epoch / self._every + 1, score, rng)
         if position is None:
             return None
         return {key: from_unit(self.numbers[key], place) for key, place in zip(self.numbers, position, strict=True)}

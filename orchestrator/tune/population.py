@@ -57,7 +57,7 @@ class Population(PopulationBasedTraining):
         self._copies[number] += 1
         if self.diary is not None:
             rng = np.random.default_rng([self._seed, number, len(self.diary.steps), self._copies[number]])
-            epoch = int(source.last_train_time)
-            config["values"] |= self.diary.choose(number, epoch, rng) or {}
-            self.diary.took_over(number, epoch, float(source.last_score), config["values"])
+            epoch, score = int(source.last_train_time), float(source.last_score)
+            config["values"] |= self.diary.choose(number, epoch, score, rng) or {}
+            self.diary.took_over(number, epoch, score, config["values"])
         return config, operations

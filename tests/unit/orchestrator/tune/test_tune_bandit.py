@@ -60,10 +60,10 @@ def regret(seed: int, is_learning: bool) -> float:
     for time in range(1, 9):
         pending: list[tuple[float, ...]] = []
         for _ in range(4):
-            place = choose(steps, pending, time, rng) if is_learning else None
+            place = choose(steps, pending, time, 0.0, rng) if is_learning else None
             pending.append(place or (float(rng.random()), float(rng.random())))
         for position in pending:
-            steps.append(Step(time, position, gain(time, position)))
+            steps.append(Step(time, 0.0, position, gain(time, position)))
             lost += 2 / (1 + time) - gain(time, position)
     return lost
 
@@ -76,18 +76,25 @@ def test_chosen_values_beat_random_ones_where_the_best_drifts() -> None:
 
 def test_a_choice_is_a_function_of_its_seed() -> None:
     rng = np.random.default_rng(3)
-    steps = [Step(time, tuple(rng.random(2)), float(rng.random())) for time in (1, 1, 2, 2, 3)]
-    first, second = (choose(steps, [(0.5, 0.5)], 4, np.random.default_rng(7)) for _ in range(2))
+    steps = [Step(time, float(rng.random()), tuple(rng.random(2)), float(rng.random())) for time in (1, 1, 2, 2, 3)]
+    first, second = (choose(steps, [(0.5, 0.5)], 4, 0.5, np.random.default_rng(7)) for _ in range(2))
     assert first == second and first is not None and all(0 <= place <= 1 for place in first)
 
 
 def test_nothing_is_chosen_from_too_little() -> None:
-    steps = [Step(1, (0.1 * number,), number) for number in range(FEWEST_STEPS)]
+    steps = [Step(1, 0.0, (0.1 * number,), number) for number in range(FEWEST_STEPS)]
     rng = np.random.default_rng(0)
-    assert choose([], [], 1, rng) is None
-    assert choose(steps[1:], [], 2, rng) is None
-    assert choose([Step(1, (0.1 * n,), 0.5) for n in range(9)], [], 2, rng) is None, "all brought the same"
-    assert choose(steps, [], 2, rng) is not None
+    assert choose([], [], 1, 0.0, rng) is None
+    assert choose(steps[1:], [], 2, 0.0, rng) is None
+    assert choose([Step(1, 0.0, (0.1 * n,), 0.5) for n in range(9)], [], 2, 0.0, rng) is None, "all brought the same"
+    assert choose(steps, [], 2, 0.0, rng) is not None
+
+
+def test_who_stands_low_rises_easily_and_is_no_example() -> None:
+    low = [Step(time, 0.1, (0.1,), 0.5) for time in (1, 2, 3)]
+    high = [Step(time, 0.9, (place,), 0.1 - abs(place - 0.8)) for time in (1, 2, 3) for place in (0.1, 0.5, 0.8)]
+    chosen = choose([*low, *high], [], 4, 0.95, np.random.default_rng(0))
+    assert chosen is not None and abs(chosen[0] - 0.8) < 0.2
 
 
 EVENTS: list[dict[str, Any]] = [
@@ -133,7 +140,7 @@ def test_chosen_values_stay_in_their_ranges_and_kinds() -> None:
         for epoch in (1, 2):
             diary.evaluated(number, epoch, float(rng.random()), values)
     for seed in range(8):
-        chosen = diary.choose(1, 2, np.random.default_rng(seed))
+        chosen = diary.choose(1, 2, 0.5, np.random.default_rng(seed))
         assert chosen is not None and chosen.keys() == {"lr", "momentum", "n"}
         assert 1e-4 <= chosen["lr"] <= 1e-1 and 0.5 <= chosen["momentum"] <= 0.9
         assert chosen["n"] in (1, 2, 3) and isinstance(chosen["n"], int)
