@@ -80,6 +80,7 @@ def run_tune(context: Context, planned: PlannedStage, stage: TuneStage, run: Sta
     best = result.trial
     found = f"{goals.names[0]} {number(result.metrics[goals.names[0]])}"
     outcome = f"the best of {len(trials)} trials is {best.number}: {found}, {described(best.values)}"
+    outcome = "; ".join(part for part in (steward.finding(), outcome) if part)
     return StageResult(result.metrics, _outputs(planned.folder, trials, best, result.front), pictures, outcome)
 
 

@@ -27,6 +27,10 @@ class Bisection(Protocol):
         """What the search is down to: (smallest, largest)."""
         ...
 
+    def finding(self, key: str, metric: str) -> str:
+        """What was found, as a clause."""
+        ...
+
 
 class GoldenSection:
     """Golden-section search for the best of a metric with one peak (Kiefer 1953).
@@ -57,6 +61,11 @@ class GoldenSection:
         """What the search is down to."""
         self._narrow()
         return from_unit(self._domain, self._low), from_unit(self._domain, self._high)
+
+    def finding(self, key: str, metric: str) -> str:
+        """Where the best value lies."""
+        low, high = self.bracket()
+        return f"the best {metric} lies at {key} between {low:.4g} and {high:.4g}"
 
     def _inner(self) -> tuple[float, float]:
         width = GOLDEN * (self._high - self._low)
@@ -118,12 +127,28 @@ class Halving:
         """What the search is down to."""
         return from_unit(self._domain, self._low), from_unit(self._domain, self._high)
 
+    def finding(self, key: str, metric: str) -> str:
+        """Where the target is crossed, or that it is not."""
+        low, high = self.bracket()
+        if self._is_crossed():
+            return f"{metric} crosses {self._target:g} at {key} between {low:.4g} and {high:.4g}"
+        ends = " and ".join(
+            f"{'nothing' if self._at.get(place) is None else format(self._at[place], '.4g')} at {value:.4g}"
+            for place, value in ((0.0, low), (1.0, high))
+        )
+        return (
+            f"{metric} does not cross {self._target:g} in the range of {key}: it is {ends}; give another `target`, or "
+            "a wider range"
+        )
+
+    def _is_crossed(self) -> bool:
+        return self._is_above(self._at.get(0.0)) != self._is_above(self._at.get(1.0))
+
     def _open(self) -> float | None:
         for end in (0.0, 1.0):
             if end not in self._at:
                 return end
-        is_crossed = self._is_above(self._at[0.0]) != self._is_above(self._at[1.0])
-        if not is_crossed or self._high - self._low <= self._tolerance:
+        if not self._is_crossed() or self._high - self._low <= self._tolerance:
             return None
         return (self._low + self._high) / 2.0
 

@@ -51,7 +51,7 @@ class BisectionSearch(Searcher):
 
     def __init__(self, key: str, bisection: Bisection) -> None:
         super().__init__()
-        self._key, self.bisection = key, bisection
+        self.key, self.bisection = key, bisection
         self._is_waiting = False
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ARG002
@@ -62,7 +62,7 @@ class BisectionSearch(Searcher):
         if value is None:
             return EXHAUSTED
         self._is_waiting = True
-        return {self._key: value}
+        return {self.key: value}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:  # noqa: ARG002
         """Narrow the bracket; a trial without a result counts as the worst there could be."""

@@ -19,10 +19,10 @@ from orchestrator.tune.goals import Goals, is_known, value_of
 from orchestrator.tune.ledger import OPEN, Ledger, Trial
 from orchestrator.tune.order import OUTCOME_FILE, SweepOrder, read_outcome
 from orchestrator.tune.requests import Request, take
-from orchestrator.tune.searchers import EXHAUSTED, most_trials, tell_end, tell_result
+from orchestrator.tune.searchers import EXHAUSTED, BisectionSearch, most_trials, tell_end, tell_result
 from orchestrator.tune.settings import ManualSearch, SweepSettings
 from orchestrator.tune.verdict import verdict, verdict_on_death
-from orchestrator.tune.words import brief, described
+from orchestrator.tune.words import brief, described, short_names
 
 Tell = Callable[[str], None]
 
@@ -146,6 +146,13 @@ class Steward:
                 self._close(number, result)
             self.on_close(trial)
             self.tell(self._sentence(trial))
+
+    def finding(self) -> str:
+        """What the search found besides the best trial, as a clause; empty if nothing."""
+        if not isinstance(self._searcher, BisectionSearch):
+            return ""
+        key = self._searcher.key
+        return self._searcher.bisection.finding(short_names([key])[key], self.goals.names[0])
 
     # What the user asks
 

@@ -1,6 +1,7 @@
 """Narrowing one number: against scipy's golden section, and a threshold found by halving."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -65,3 +66,16 @@ def test_halving_finds_where_a_target_is_crossed(rises: bool) -> None:
 
 def test_halving_ends_where_the_target_is_nowhere_crossed() -> None:
     assert run(Halving(LINEAR, 0.01, target=100.0), lambda value: value) == [0.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("bisection", "found"),
+    [
+        (Halving(LINEAR, 0.3, target=4.0), "top1 crosses 4 at lr between 2.5 and 5"),
+        (Halving(LINEAR, 0.3, target=50.0), r"top1 does not cross 50 .* 0 at 0 and 10 at 10; give another `target`"),
+        (GoldenSection(LINEAR, 0.7, "max"), "the best top1 lies at lr between 3.82 and 10"),
+    ],
+)
+def test_a_search_says_what_it_found(bisection: Any, found: str) -> None:
+    run(bisection, lambda value: value)
+    assert re.match(found, bisection.finding("lr", "top1"))
