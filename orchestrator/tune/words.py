@@ -33,7 +33,10 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
 
 
 def shown(value: Any) -> str:
-    """Return a value as it fits into a table."""
+    """Return a value as it fits into a table; of settings the name, then the other keys."""
+    if isinstance(value, dict):
+        rest = [f"{key}={shown(inner)}" for key, inner in value.items() if key != "name"]
+        return " ".join([*([str(value["name"])] if "name" in value else []), *rest]) or "{}"
     if not isinstance(value, float):
         return str(value)
     return f"{value:.0f}" if LARGE <= abs(value) < HUGE else f"{value:.3g}"

@@ -84,3 +84,9 @@ def test_a_reason_is_told_in_brief() -> None:
 )
 def test_values_are_short(value: object, text: str) -> None:
     assert shown(value) == text
+
+
+def test_settings_are_shown_by_their_name_and_other_keys() -> None:
+    assert shown({"name": "repeat_factor", "threshold": 0.5}) == "repeat_factor threshold=0.5"
+    assert shown({"name": "random"}) == "random"
+    assert shown({"preset": "none"}) == "preset=none"
