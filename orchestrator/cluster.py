@@ -23,6 +23,8 @@ RAY_ENVIRONMENT = {
 }
 """Set unless the user has set them. The interval is how often Ray's controller looks at its workers: more often costs
 training speed, more seldom costs time after a failure."""
+START_ATTEMPTS = 2
+"""Ray gives a node 30 s to start, whatever one sets; a busy machine may need a second go."""
 
 
 class Cluster:
@@ -50,14 +52,21 @@ class Cluster:
             return
         address = os.environ.get("RAY_ADDRESS")
         settings = {} if address else {"num_cpus": usable_cpus(), "include_dashboard": False}
-        try:
-            with handlers_kept():  # Ray's own for SIGTERM would end the process at once
-                context = ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **settings)
-        except Exception as error:  # Ray raises plain ones too, where a busy machine keeps it waiting
-            where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
-            raise InfrastructureError(
-                f"cannot reach {where}: {str(error).rstrip('.')}. See {self._log_file}, or `orchestrator doctor`."
-            ) from error
+        for attempts_left in range(0 if address else START_ATTEMPTS - 1, -1, -1):
+            try:
+                with handlers_kept():  # Ray's own for SIGTERM would end the process at once
+                    context = ray.init(
+                        address=address or "local", log_to_driver=False, logging_level="ERROR", **settings
+                    )
+                break
+            except Exception as error:  # Ray raises plain ones too, where a busy machine keeps it waiting
+                ray.shutdown()
+                if attempts_left:
+                    continue
+                where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
+                raise InfrastructureError(
+                    f"cannot reach {where}: {str(error).rstrip('.')}. See {self._log_file}, or `orchestrator doctor`."
+                ) from error
         ray._private.worker._worker_logs_enabled = False  # `log_to_driver` leaves Ray's word on every lost process
         self._is_ours = True
         self._logs = None if address else Path(context.address_info["session_dir"])
