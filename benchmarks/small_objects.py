@@ -4,7 +4,8 @@ python -m benchmarks.small_objects [--json] [--data bccd scenes] [--recipes plai
 
 Trains yolo nano with every recipe and seed on BCCD (`trainval`, scored on `test`) and on the embedded scenes (`train`,
 scored on `test`), one process of one thread each, as many at once as there are cores. A recipe whose sampler makes the
-epochs longer has fewer of them. Trainings that have ended in `--folder` are not repeated.
+epochs longer has fewer of them.
+Trainings that have ended in `--folder` are not repeated. BCCD_ROOT names the folder of BCCD, as for the pipelines.
 
 `ap_rare` is the mean AP of the rarest third of the classes, at least one. Figures are means over the seeds, `sd` the
 standard deviation between them; of recipes but the first, `gain` is the mean over the seeds relative to it.
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from benchmarks.detection_peer import DEFAULT_DATA
 from benchmarks.report import show
 from detection.task import DetectionTask
 from engine.job import TrainJob
@@ -37,7 +39,6 @@ from engine.threads import thread_environment
 from vision.formats import read_dataset
 from vision.settings import DataSettings
 
-BCCD = Path(__file__).parents[2] / "shared" / "data" / "bccd"
 FROM_ABOVE = {"flip_horizontal": 0.5, "flip_vertical": 0.5, "transpose": 0.5, "brightness": 0.0, "contrast": 0.0}
 UPRIGHT = {"flip_horizontal": 0.0}
 DATA: dict[str, dict[str, Any]] = {
@@ -73,7 +74,11 @@ def data_settings(name: str) -> dict[str, Any]:
     """The data of a training as plain settings."""
     if name == "scenes":
         return {"format": "scenes", "num_images": 400}
-    return {"format": "voc", "root": str(BCCD.resolve()), "on_error": "quarantine"}
+    return {
+        "format": "voc",
+        "root": os.environ.get("BCCD_ROOT") or str(DEFAULT_DATA.resolve()),
+        "on_error": "quarantine",
+    }
 
 
 def build_job(data: str, recipe: Mapping[str, Any], seed: int, folder: Path) -> TrainJob:

@@ -8,19 +8,11 @@ import yaml
 
 from foundation.errors import ConfigError
 from orchestrator.pipeline.load import load_pipeline
+from tests.unit.orchestrator.tune.lenet import LENET
 
 LR = "loop.optimizer.lr"
 SPACE = f"space.{LR}"
-BASE: dict[str, Any] = {
-    "kind": "train",
-    "task": "classification",
-    "data": "digits",
-    "model": {"name": "lenet5"},
-    "image_size": [32, 32],
-    "augment": {"preset": "none"},
-    "loop": {"epochs": 4, "optimizer": {"name": "sgd"}},
-}
-SEARCH: dict[str, Any] = {"kind": "tune", "base": BASE, "space": {LR: {"loguniform": [1e-4, 0.1]}}}
+SEARCH: dict[str, Any] = {"kind": "tune", "base": LENET, "space": {LR: {"loguniform": [1e-4, 0.1]}}}
 
 
 def lr(domain: Any) -> dict[str, Any]:

@@ -13,16 +13,8 @@ from orchestrator.pipeline.settings import TuneStage
 from orchestrator.tune.goals import goals_of
 from orchestrator.tune.searchers import EXHAUSTED, build_searcher, tell_end
 from orchestrator.tune.settings import SweepSettings
+from tests.unit.orchestrator.tune.lenet import LENET
 
-BASE: dict[str, Any] = {
-    "kind": "train",
-    "task": "classification",
-    "data": "digits",
-    "model": {"name": "lenet5"},
-    "image_size": [32, 32],
-    "augment": {"preset": "none"},
-    "loop": {"epochs": 4, "optimizer": {"name": "sgd"}},
-}
 OPTIMIZER: dict[str, Any] = {"loop.optimizer.name": {"choice": ["sgd", "adamw"]}}
 ONLY_SGD: dict[str, Any] = {"when": {"loop.optimizer.name": "sgd"}}
 CONDITIONAL = OPTIMIZER | {"loop.optimizer.momentum": {"uniform": [0.1, 0.9]} | ONLY_SGD}
@@ -32,7 +24,7 @@ LR: dict[str, Any] = {"loop.optimizer.lr": {"loguniform": [1e-4, 0.1]}}
 
 def answers(tmp_path: Path, **search: Any) -> list[str]:
     """What `validate` says; nothing if it has no objection."""
-    stages = {"lenet": BASE, "search": {"kind": "tune", "base": "lenet", **search}}
+    stages = {"lenet": LENET, "search": {"kind": "tune", "base": "lenet", **search}}
     (tmp_path / "p.yaml").write_text(
         yaml.safe_dump({"name": "p", "data": {"digits": {"format": "digits"}}, "stages": stages}, sort_keys=False)
     )
@@ -48,7 +40,7 @@ def answers(tmp_path: Path, **search: Any) -> list[str]:
 )
 def test_a_key_counts_only_where_its_condition_holds(tmp_path: Path, search: dict[str, Any]) -> None:
     assert not answers(tmp_path, search=search, space=CONDITIONAL)
-    stage = TuneStage.model_validate({"kind": "tune", "base": BASE, "search": search, "space": CONDITIONAL})
+    stage = TuneStage.model_validate({"kind": "tune", "base": LENET, "search": search, "space": CONDITIONAL})
     searcher = build_searcher(stage, goals_of(stage, stage.task), 0)
     seen = set()
     for number in range(1, 13):
@@ -61,7 +53,7 @@ def test_a_key_counts_only_where_its_condition_holds(tmp_path: Path, search: dic
 
 def test_a_grid_leaves_out_what_does_not_count(tmp_path: Path) -> None:
     assert not answers(tmp_path, search={"name": "grid"}, space=LISTED)
-    stage = TuneStage.model_validate({"kind": "tune", "base": BASE, "search": {"name": "grid"}, "space": LISTED})
+    stage = TuneStage.model_validate({"kind": "tune", "base": LENET, "search": {"name": "grid"}, "space": LISTED})
     searcher = build_searcher(stage, goals_of(stage, stage.task), 0)
     found = [tuple(searcher.suggest(str(number)).values()) for number in range(3)]
     assert found == [("sgd", 0.5), ("sgd", 0.9), ("adamw",)]

@@ -12,21 +12,13 @@ from orchestrator.pipeline.fingerprint import fingerprint_of, fingerprint_parts
 from orchestrator.pipeline.load import LoadedPipeline, load_pipeline
 from orchestrator.pipeline.settings import TrainStage, TuneStage
 from orchestrator.tune.result import with_winner
+from tests.unit.orchestrator.tune.lenet import LENET
 
-BASE: dict[str, Any] = {
-    "kind": "train",
-    "task": "classification",
-    "data": "digits",
-    "model": {"name": "lenet5"},
-    "image_size": [32, 32],
-    "augment": {"preset": "none"},
-    "loop": {"epochs": 4, "optimizer": {"name": "sgd"}},
-}
 SEARCH: dict[str, Any] = {"kind": "tune", "base": "lenet", "space": {"loop.optimizer.lr": {"loguniform": [1e-4, 0.1]}}}
 
 
 def load(tmp_path: Path, *overrides: str, base: dict[str, Any] | None = None, **stages: Any) -> LoadedPipeline:
-    content = {"name": "p", "data": {"digits": {"format": "digits"}}, "stages": {"lenet": base or BASE, **stages}}
+    content = {"name": "p", "data": {"digits": {"format": "digits"}}, "stages": {"lenet": base or LENET, **stages}}
     (tmp_path / "p.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return load_pipeline(tmp_path / "p.yaml", overrides)
 

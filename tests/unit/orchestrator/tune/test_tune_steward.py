@@ -15,16 +15,9 @@ from orchestrator.tune.order import SweepOrder, write_outcome
 from orchestrator.tune.requests import Request, send
 from orchestrator.tune.searchers import build_searcher
 from orchestrator.tune.steward import Steward
+from tests.unit.orchestrator.tune.lenet import LENET
 
-BASE: dict[str, Any] = {
-    "kind": "train",
-    "task": "classification",
-    "data": "digits",
-    "model": {"name": "lenet5"},
-    "image_size": [32, 32],
-    "augment": {"preset": "none"},
-    "loop": {"epochs": 3},
-}
+BASE: dict[str, Any] = LENET | {"loop": {"epochs": 3}}
 LR = {"loop.optimizer.lr": {"loguniform": [1e-4, 1e-1]}}
 
 
