@@ -1,13 +1,15 @@
 """The plain PyTorch script that `benchmarks.overhead` compares with: DDP under torchrun, nothing of our loop.
 
 Same network, same samples per step, same optimizer and precision as the orchestrator's run; a DataLoader with torch's
-DistributedSampler, DDP with its defaults. Prints one JSON line from rank 0.
+DistributedSampler, DDP with its defaults. Rank 0 writes a line of JSON every few steps; it trains until it is ended.
 """
 
 import argparse
+import itertools
 import json
 import time
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -35,8 +37,8 @@ class _ByIndex(Dataset):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("spec", help="JSON: settings, data, batch_size (global), steps, warmup, lr")
-    request = json.loads(parser.parse_args().spec)
+    parser.add_argument("request", help="JSON: settings, data, batch_size (global), lr, log (a file), log_every_steps")
+    request = json.loads(parser.parse_args().request)
     dist.init_process_group("gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(0)
@@ -51,28 +53,19 @@ def main() -> None:
     runner = DistributedDataParallel(model) if world_size > 1 else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=request["lr"], fused=True)
     autocast = resolve_precision("auto", torch.device("cpu")).autocast
-    images, steps, epoch, started = 0, 0, 0, 0.0
-    while steps < request["steps"]:
-        sampler.set_epoch(epoch)
-        epoch += 1
-        for batch in loader:
-            if steps == request["warmup"]:
-                dist.barrier()
-                started, images = time.perf_counter(), 0
-            optimizer.zero_grad()
-            with autocast():
-                loss = sum(task.losses(runner, batch).values())
-            loss.backward()
-            optimizer.step()
-            images += len(batch.sample_ids)
-            steps += 1
-            if steps == request["steps"]:
-                break
-    elapsed = time.perf_counter() - started
-    if rank == 0:
-        timed = request["steps"] - request["warmup"]
-        print(json.dumps({"images_per_s": images * world_size / elapsed, "step_ms": 1000 * elapsed / timed}))
-    dist.destroy_process_group()
+    step = 0
+    with Path(request["log"]).open("w", buffering=1) as log:
+        for epoch in itertools.count():
+            sampler.set_epoch(epoch)
+            for batch in loader:
+                optimizer.zero_grad()
+                with autocast():
+                    loss = sum(task.losses(runner, batch).values())
+                loss.backward()
+                optimizer.step()
+                step += 1
+                if rank == 0 and step % request["log_every_steps"] == 0:
+                    log.write(json.dumps({"kind": "step", "step": step, "time": time.time()}) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 RESTARTS = 10
 SEED = 0
@@ -38,6 +36,9 @@ def fit_anchors(sizes: np.ndarray, defaults: Sequence[np.ndarray]) -> list[np.nd
 def _fit_level(log_sizes: np.ndarray, defaults: np.ndarray) -> np.ndarray:
     if len(np.unique(log_sizes, axis=0)) < len(defaults):
         return np.asarray(defaults, np.float32)
+    from sklearn.cluster import KMeans  # takes a second; most detectors fit no anchors
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         centres = KMeans(len(defaults), n_init=RESTARTS, random_state=SEED).fit(log_sizes).cluster_centers_

@@ -25,6 +25,19 @@ from engine.settings import FailureSettings, ResourceSettings
 from engine.threads import thread_environment
 from foundation.errors import InfrastructureError, Interrupted, OrchestratorError, RunFailed
 
+SPARED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+"""Each starts a process beside the workers that takes up to 1 % of a core, to no use here: it hands out data sets of
+Ray's, of which there are none; it frees the room of a controller that was killed, which the end of its driver does."""
+
+
+class SparingTrainer(TorchTrainer):
+    """Ray's own, with fewer processes."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        is_in_a_sweep = ray.get_runtime_context().get_actor_id() is not None  # which goes on without its controller
+        spared = SPARED[:1] if is_in_a_sweep else SPARED
+        return [callback for callback in super()._create_default_callbacks() if type(callback).__name__ not in spared]
+
 
 class RayRuntime:
     """One worker of a Ray Train group."""
@@ -76,7 +89,7 @@ def run_on_ray(
         OrchestratorError: what ended the run, as the worker that failed told it.
     """
     rays_own = job.folder / "ray"
-    trainer = TorchTrainer(
+    trainer = SparingTrainer(
         _work,
         train_loop_config={"kind": kind, "job": job.to_json()},
         torch_config=TorchConfig(timeout_s=failure.hang_timeout_s),

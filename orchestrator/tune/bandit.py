@@ -5,13 +5,14 @@ Source: Parker-Holder et al. 2020, arXiv:2002.02518. Knows numbers between 0 and
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Hyperparameter, Kernel, WhiteKernel
+
+from orchestrator.tune.diary import Step
 
 FEWEST_STEPS = 4
 """With fewer steps there is nothing to fit."""
@@ -23,20 +24,6 @@ NEARBY = 0.05
 """Standard deviation of those around the best."""
 NOISE = 1e-8
 """Added to the diagonal, for the decomposition."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What the epochs between two exchanges brought to one trial."""
-
-    time: float
-    """Its end, in exchanges since the start."""
-    before: float
-    """The score at its beginning: who stands low rises easily, with any values."""
-    position: tuple[float, ...]
-    """The values it was trained with, each in [0, 1]."""
-    gain: float
-    """By how much the score rose."""
 
 
 class DriftingKernel(Kernel):

@@ -2,14 +2,28 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from orchestrator.tune.bandit import Step, choose
 from orchestrator.tune.settings import domain_kind
 from orchestrator.tune.space import Space, from_unit, to_unit
 from orchestrator.tune.values import Values
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the epochs between two exchanges brought to one trial."""
+
+    time: float
+    """Its end, in exchanges since the start."""
+    before: float
+    """The score at its beginning: who stands low rises easily, with any values."""
+    position: tuple[float, ...]
+    """The values it was trained with, each in [0, 1]."""
+    gain: float
+    """By how much the score rose."""
 
 
 class Diary:
@@ -46,6 +60,8 @@ class Diary:
 
     def choose(self, number: int, epoch: int, score: float, rng: np.random.Generator) -> Values | None:
         """Return the numbers with which a trial should go on from an epoch's score; None while too little is known."""
+        from orchestrator.tune.bandit import choose  # scikit-learn: a second that only PB2 needs
+
         pending = [position for other, position in self._pending.items() if other != number]
         position = choose(self.steps, pending, epoch / self._every + 1, score, rng)
         if position is None:
