@@ -23,6 +23,7 @@ KINDS: dict[str, str] = {
     "near_duplicate_image": "images of two splits look the same: leakage, if they show the same (reported only)",
     "unusual_size": "an object has the size of another class: its class may be wrong (reported only)",
     "missing_class": "a class that nearly all images show is not annotated: it may be forgotten (reported only)",
+    "missing_number": "the images are numbered, and numbers are left out: files may be lost (reported only)",
     "stray_field": "fields of an annotation that are not read contradict where it lies (reported only)",
     "class_typo": "a rare class name looks like a misspelt frequent one (reported only)",
 }

@@ -14,7 +14,7 @@ from vision.faults import KINDS, FaultError
 from vision.formats import LABELS_ONLY, AnyData, survey
 from vision.formats.digest import MISSING, file_hashes
 from vision.formats.near_duplicates import near_duplicates, perceptual_hash
-from vision.formats.suspicions import missing_classes, unusual_sizes
+from vision.formats.suspicions import missing_classes, missing_numbers, unusual_sizes
 from vision.images import read_image
 from vision.record import Dataset, Fault, Record
 
@@ -53,6 +53,7 @@ def check(data: AnyData, splits: Sequence[str]) -> list[Fault]:
     faults += copies
     known = {fault.path for fault in copies}
     faults += (fault for fault in near_duplicates(_by_split(datasets, hashes)) if fault.path not in known)
+    faults += missing_numbers(datasets)
     if data.format not in LABELS_ONLY:
         faults += unusual_sizes(datasets)
         faults += missing_classes(datasets)

@@ -1,5 +1,7 @@
 """Annotations that are sound and yet look wrong beside the rest of their data set. Reported only; a person decides."""
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +17,10 @@ LEAST_OBJECTS = 20
 USUAL_SHARE = 0.9
 """A class in at least this share of the images is missed in the others."""
 LEAST_IMAGES = 20
+NUMBERED_SHARE = 0.85
+"""Images whose names hold at least this share of the numbers between the lowest and the highest are numbered without
+gaps, on purpose; a random part of a larger set, such as 80 % for training, is not."""
+MOST_NUMBERS_TOLD = 10
 
 _DEVIATION_OF_MEDIAN = 1.4826
 _LEAST_DEVIATION = 0.05
@@ -65,6 +71,28 @@ def missing_classes(datasets: Mapping[str, Dataset]) -> Iterator[Fault]:
         for row in np.flatnonzero(~shows[:, label]).tolist():
             message = f"no {classes[label]} is annotated here, as it is in {share[label]:.0%} of the images"
             yield Fault("missing_class", _place(records[row]), message, records[row].name, is_fatal=False)
+
+
+def missing_numbers(datasets: Mapping[str, Dataset]) -> Iterator[Fault]:
+    """Report numbers that the names of the images leave out: files may be lost.
+
+    All that lies in the images' folders counts, whether a split lists it or not.
+    """
+    folders = dict.fromkeys(record.path.parent for dataset in datasets.values() for record in dataset.records)
+    places: dict[tuple[str, str], dict[int, Path]] = defaultdict(dict)
+    for folder in folders:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if name := re.fullmatch(r"(.*?)(\d+)", path.stem):
+                places[name[1], path.suffix].setdefault(int(name[2]), path)
+    for (beginning, suffix), paths in places.items():
+        first, last = min(paths), max(paths)
+        gaps = [number for number in range(first, last + 1) if number not in paths]
+        if len(paths) < LEAST_IMAGES or not gaps or len(paths) < NUMBERED_SHARE * (last + 1 - first):
+            continue
+        told = ", ".join(map(str, gaps[:MOST_NUMBERS_TOLD]))
+        more = f", and {len(gaps) - MOST_NUMBERS_TOLD} more" if len(gaps) > MOST_NUMBERS_TOLD else ""
+        message = f"{beginning}*{suffix} counts from {first} to {last} without {len(gaps)} numbers: {told}{more}"
+        yield Fault("missing_number", paths[first].parent, message, is_fatal=False)
 
 
 def _records(datasets: Mapping[str, Dataset]) -> tuple[list[Record], Sequence[str]]:

@@ -10,7 +10,7 @@ from tests.fakes import make_record
 from vision.faults import KINDS as ALL_KINDS
 from vision.formats.check import KINDS, check
 from vision.formats.near_duplicates import near_duplicates, perceptual_hash
-from vision.formats.suspicions import missing_classes, unusual_sizes
+from vision.formats.suspicions import missing_classes, missing_numbers, unusual_sizes
 from vision.record import Dataset
 
 
@@ -163,6 +163,27 @@ def test_a_class_that_nearly_all_images_show_is_missed_in_the_others():
     assert [fault.path for fault in found] == [Path("0"), Path("1")]
     assert "no b is annotated here, as it is in 90% of the images" in found[0].message
     assert list(missing_classes({"train": Dataset(("a", "b"), records[:18])})) == []
+
+
+def numbered(folder, numbers):
+    paths = [folder / f"shot_{number:03}.jpg" for number in numbers]
+    for path in paths:
+        path.touch()
+    return {"train": Dataset(("a",), (make_record(0, [], [], path=paths[0]),))}
+
+
+def test_numbers_that_the_images_leave_out_are_reported_whatever_the_splits_list(tmp_path):
+    (fault,) = missing_numbers(numbered(tmp_path, set(range(1, 101)) - {7, 8, *range(20, 30)}))
+    assert (
+        fault.message
+        == "shot_*.jpg counts from 1 to 100 without 12 numbers: 7, 8, 20, 21, 22, 23, 24, 25, 26, 27, and 2 more"
+    )
+    assert (fault.kind, fault.path, fault.is_fatal) == ("missing_number", tmp_path, False)
+
+
+@pytest.mark.parametrize("numbers", [range(100), {0, *range(81, 100)}, {*range(18), 19}], ids=["all", "sparse", "few"])
+def test_numbers_without_gaps_or_sense_are_not(tmp_path, numbers):
+    assert list(missing_numbers(numbered(tmp_path, numbers))) == []
 
 
 def test_fields_that_are_not_read_are_reported_where_they_contradict(voc):
