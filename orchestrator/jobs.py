@@ -128,7 +128,7 @@ def _cluster(address: str | None) -> Iterator[tuple[Any, str]]:
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
+    logging.getLogger("ray.dashboard.modules").setLevel(logging.WARNING)
     where = dashboard_address(address)
     try:
         yield JobSubmissionClient(where), where

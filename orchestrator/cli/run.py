@@ -1,5 +1,6 @@
 """`run` and `resume`."""
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -19,9 +20,11 @@ from orchestrator.cli.options import (
     print_json,
     set_option,
 )
-from orchestrator.pipeline.load import load_pipeline
+from orchestrator.execution.folders import ORIGIN_VARIABLE
+from orchestrator.pipeline.load import LoadedPipeline, load_pipeline
 from orchestrator.pipeline.problems import nearest
 from orchestrator.terminal import Display
+from orchestrator.tracking.location import without_password
 
 if TYPE_CHECKING:
     from orchestrator.conductor import RunSummary
@@ -50,7 +53,8 @@ def run(file: Path, overrides: tuple[str, ...], fresh: bool, only: str | None, p
     from orchestrator.conductor import RunOptions, run_pipeline
 
     options = RunOptions(fresh=fresh, only=only)
-    return _show(lambda display: run_pipeline(loaded, options, display), file, plain, as_json)
+    store = _store_of(loaded) if _is_placed_elsewhere(overrides) else ("--pipeline", str(file))
+    return _show(lambda display: run_pipeline(loaded, options, display), store, plain, as_json)
 
 
 @click.command()
@@ -66,7 +70,8 @@ def resume(where: Path | None, plain: bool, as_json: bool) -> int:
     target = where or _newest_run()
     from orchestrator.conductor import resume as resume_run
 
-    return _show(lambda display: resume_run(target, display), target, plain, as_json)
+    store = ("--pipeline", str(target)) if target.is_file() else ("--storage", str(target.parent))
+    return _show(lambda display: resume_run(target, display), store, plain, as_json)
 
 
 def _newest_run() -> Path:
@@ -79,13 +84,26 @@ def _newest_run() -> Path:
     return max(records, key=lambda record: record.stat().st_mtime).parent
 
 
-def _show(perform: Callable[[Display], "RunSummary"], target: Path, plain: bool, as_json: bool) -> int:
-    """Run under a display and end with the table, or with JSON alone on standard output."""
+def _is_placed_elsewhere(overrides: tuple[str, ...]) -> bool:
+    """Whether the pipeline's file, if it stays at all, does not say where the results are."""
+    return ORIGIN_VARIABLE in os.environ or any(text.startswith(("storage=", "tracking.")) for text in overrides)
+
+
+def _store_of(loaded: LoadedPipeline) -> tuple[str, str]:
+    uri = loaded.pipeline.tracking.uri
+    return ("--tracking-uri", without_password(uri)) if uri else ("--storage", str(loaded.pipeline.storage))
+
+
+def _show(perform: Callable[[Display], "RunSummary"], store: tuple[str, str], plain: bool, as_json: bool) -> int:
+    """Run under a display and end with the table, or with JSON alone on standard output.
+
+    Args:
+        store: option of `orchestrator ui`, and its value.
+    """
     with Display(plain=plain or as_json, stream=sys.stderr if as_json else sys.stdout) as display:
         summary = perform(display)
         if not as_json:
-            option, place = ("--pipeline", target) if target.is_file() else ("--storage", target.parent)
-            look = f"orchestrator ui {option} {shlex.quote(str(place))}"
+            look = f"orchestrator ui {shlex.join(store)}"
             display.summary(summary.table(), summary.registrations(), summary.pictures, look)
     if as_json:
         print_json(summary.to_json())

@@ -15,7 +15,7 @@ from foundation.errors import GateRefused, InfrastructureError
 from orchestrator.cli import main
 from orchestrator.cli.main import SECTIONS, root
 from orchestrator.cli.options import print_json, tracking_store
-from orchestrator.execution.folders import StageRecord
+from orchestrator.execution.folders import ORIGIN_VARIABLE, StageRecord, origin_to_text
 from orchestrator.execution.summary import RunSummary
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -185,6 +185,31 @@ def test_run_ends_with_table_pictures_and_next_command(fake_module: Any, capsys:
     assert "  cells version 2, alias champion: models:/cells@champion\n" in out
     assert "    gate passed: test.map = 0.6000, at least 0.5 asked\n" in out
     assert f"next: orchestrator ui --pipeline {GOOD}" in out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "store"),
+    [
+        (["seed=1"], f"--pipeline {GOOD}"),
+        (["storage=/data/runs"], "--storage /data/runs"),
+        (["tracking.uri=http://me:secret@store:5000"], "--tracking-uri 'http://***@store:5000'"),
+    ],
+)
+def test_run_points_to_the_store_that_overrides_chose(
+    fake_module: Any, capsys: pytest.CaptureFixture[str], overrides: list[str], store: str
+) -> None:
+    fake_module("orchestrator.conductor", run_pipeline=lambda *_: summary_of_a_run(), RunOptions=FakeOptions)
+    assert main(["run", str(GOOD), *(word for text in overrides for word in ("--set", text))]) == 0
+    assert f"next: orchestrator ui {store}\n" in capsys.readouterr().out
+
+
+def test_a_job_points_to_its_storage_and_not_to_its_copy_of_the_file(
+    fake_module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(ORIGIN_VARIABLE, origin_to_text(GOOD, []))
+    fake_module("orchestrator.conductor", run_pipeline=lambda *_: summary_of_a_run(), RunOptions=FakeOptions)
+    assert main(["run", str(GOOD)]) == 0
+    assert "next: orchestrator ui --storage " in capsys.readouterr().out
 
 
 def test_run_as_json_prints_json_alone_on_standard_output(fake_module: Any, capsys: pytest.CaptureFixture[str]) -> None:
