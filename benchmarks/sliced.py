@@ -18,6 +18,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from benchmarks.nuclei_data import LARGE_PX, NUCLEI, write_nuclei
 from benchmarks.report import show
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the training is kept; default: a temporary folder")
     parser.add_argument("--picture", type=Path, help="draw one large frame, seen as a whole and in tiles, as JPEG")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
