@@ -33,7 +33,6 @@ class Side:
         self.name, self._journal = name, journal
         self._process = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         self._turns: list[tuple[float, float]] = []
-        self._since = 0.0
 
     def wait_for(self, step: int) -> None:
         """Let it run until it has done so many steps, and freeze it then."""

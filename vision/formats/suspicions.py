@@ -1,4 +1,7 @@
-"""Annotations that are sound and yet look wrong beside the rest of their data set. Reported only; a person decides."""
+"""Annotations and files that are sound and yet look wrong beside the rest of their data set.
+
+Reported only; a person decides.
+"""
 
 import re
 from collections import defaultdict
@@ -86,8 +89,10 @@ def missing_numbers(datasets: Mapping[str, Dataset]) -> Iterator[Fault]:
                 places[name[1], path.suffix].setdefault(int(name[2]), path)
     for (beginning, suffix), paths in places.items():
         first, last = min(paths), max(paths)
+        if len(paths) < LEAST_IMAGES or len(paths) < NUMBERED_SHARE * (last + 1 - first):
+            continue  # before anything is counted: names may be times, with millions between them
         gaps = [number for number in range(first, last + 1) if number not in paths]
-        if len(paths) < LEAST_IMAGES or not gaps or len(paths) < NUMBERED_SHARE * (last + 1 - first):
+        if not gaps:
             continue
         told = ", ".join(map(str, gaps[:MOST_NUMBERS_TOLD]))
         more = f", and {len(gaps) - MOST_NUMBERS_TOLD} more" if len(gaps) > MOST_NUMBERS_TOLD else ""

@@ -181,7 +181,11 @@ def test_numbers_that_the_images_leave_out_are_reported_whatever_the_splits_list
     assert (fault.kind, fault.path, fault.is_fatal) == ("missing_number", tmp_path, False)
 
 
-@pytest.mark.parametrize("numbers", [range(100), {0, *range(81, 100)}, {*range(18), 19}], ids=["all", "sparse", "few"])
+@pytest.mark.parametrize(
+    "numbers",
+    [range(100), {0, *range(81, 100)}, {*range(18), 19}, range(10**15, 10**18, 10**16)],
+    ids=["all", "sparse", "few", "times"],
+)
 def test_numbers_without_gaps_or_sense_are_not(tmp_path, numbers):
     assert list(missing_numbers(numbered(tmp_path, numbers))) == []
 
