@@ -23,6 +23,8 @@ from orchestrator.text_table import table_of
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 ADDRESS_VARIABLES = ("RAY_DASHBOARD_URL", "RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+RAYS_LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
+"""Each sets a level of its own when it is imported, and tells of what is no news to a user."""
 PASSED_ON = "MLFLOW_TRACKING_"
 """Variables that begin so go along with the job: it must reach the same tracking server."""
 JOB_ENVIRONMENT = {
@@ -128,7 +130,8 @@ def _cluster(address: str | None) -> Iterator[tuple[Any, str]]:
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray.dashboard.modules").setLevel(logging.WARNING)
+    for name in RAYS_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     where = dashboard_address(address)
     try:
         yield JobSubmissionClient(where), where

@@ -1,11 +1,13 @@
 """Which dashboard is meant, and what `status` prints."""
 
 import json
+import logging
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
+from foundation.errors import InfrastructureError
 from orchestrator import jobs
 from orchestrator.cli import main
 from orchestrator.jobs import ADDRESS_VARIABLES, DEFAULT_ADDRESS, dashboard_address
@@ -56,3 +58,12 @@ def test_status_is_a_table_or_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines()[1].startswith("job-1  cells     RUNNING")
     assert main(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["state"] == "RUNNING"
+
+
+def test_rays_clients_tell_of_nothing_but_trouble() -> None:
+    with pytest.raises(InfrastructureError), jobs._cluster("http://127.0.0.1:9"):
+        pass
+    from ray.dashboard.modules import dashboard_sdk
+    from ray.dashboard.modules.job import sdk
+
+    assert [module.logger.level for module in (dashboard_sdk, sdk)] == [logging.WARNING] * 2
